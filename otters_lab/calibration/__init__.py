@@ -1,0 +1,1 @@
+"""From captures to a stochastic device model that states what it knows."""

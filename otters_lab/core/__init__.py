@@ -1,0 +1,1 @@
+"""The ground floor: quantities, errors, clock, files, provenance, and the Protocols by which rooms meet."""

@@ -1,0 +1,94 @@
+"""What rooms hand to each other without knowing each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One recording: dark baseline, light pulse, decay.
+
+    `time_s` [sample] is mid-aperture with 0 at the light's falling edge, so dark and lit samples have t < 0;
+    `current_A` [sample] is NaN nowhere: samples that are no readings are left out and `status` says so.
+    """
+
+    time_s: Array
+    current_A: Array
+    aperture_s: float
+    edge_uncertainty_s: float
+    pulse_width_s: float
+    range_A: float
+    start_utc: str
+    status: str = "ok"  # "ok", "overflow", "compliance", "late": every take is kept, whatever its status
+
+
+@dataclass(frozen=True)
+class TraceKey:
+    """Where a trace belongs: which chip and device, which setting, and which repeat of it.
+
+    `parameters` are the swept and fixed settings of the point in SI units, by name.
+    """
+
+    chip: str
+    device: int
+    point: int
+    repeat: int
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A light pulse that a simulated device has just received."""
+
+    device: int
+    index: int  # how many pulses this device had before, 0 for its first
+    drive_V: float
+    width_s: float
+    elapsed_s: float  # since the bench was switched on, for slow drift
+
+
+@runtime_checkable
+class DecaySource(Protocol):
+    """Gives the virtual device its decays: a synthetic chip, a recorded capture, a calibration sampled.
+
+    The same pulse always gives the same current (seeded by device and index), so a resumed sweep equals an
+    undisturbed one.
+    """
+
+    @property
+    def origin(self) -> str:
+        """What a capture of these decays must be called: "synthetic" or "replayed"."""
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """Device numbers on the chip."""
+
+    def dark_current_A(self, device: int) -> float:
+        """Current in amperes with no light, ever."""
+
+    def mean_current_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
+        """Mean current (A) over each aperture [start, stop] (s, 0 at the falling edge; the pulse began at -width)."""
+
+
+@runtime_checkable
+class LevelReader(Protocol):
+    """Gives a network its levels: a device model sampled, a recorded capture, or a bench in the loop.
+
+    A level table is O(t_k) for k = 0..T, normalised by the calibration's constants (1 at the light's edge, 0 at
+    the window's end, both of the mean curve).
+    """
+
+    @property
+    def n_levels(self) -> int:
+        """T + 1."""
+
+    def read(self, n: int, seed: tuple[int, ...]) -> Array:
+        """`n` independent level tables, shape [n, T + 1]; the same seed gives the same tables."""

@@ -1,0 +1,167 @@
+"""Where an artefact comes from: one header inside it, the same header beside it with the file's hash."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from otters_lab import __version__
+from otters_lab.core.clock import Clock, SystemClock, iso_utc
+from otters_lab.core.errors import DamagedFileError
+from otters_lab.core.files import (
+    pretty_json,
+    read_bytes,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_atomically,
+)
+
+Origin = Literal["measured", "replayed", "synthetic", "imported"]
+
+_PACKAGES = (
+    "numpy", "scipy", "lmfit", "pandas", "h5py", "h5netcdf", "xarray", "pyvisa", "pymeasure", "torch", "transformers",
+)  # fmt: skip
+
+
+class InputRef(BaseModel):
+    """A file that went into an artefact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    role: str
+    name: str  # the file's name, not its path: paths say nothing on another machine
+    uid: str | None = None
+    sha256: str
+
+
+class Software(BaseModel):
+    """What code made an artefact. `revision` is null outside a git checkout, `dirty` null on a clean one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    otters_lab: str
+    python: str
+    revision: str | None
+    dirty: str | None
+    packages: dict[str, str]
+
+
+class Header(BaseModel):
+    """The provenance header that every artefact carries (schema version 1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = 1
+    kind: str
+    uid: str
+    created_utc: str
+    origin: Origin | None = None
+    inputs: list[InputRef] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
+    instruments: dict[str, str] = Field(default_factory=dict)
+    software: Software
+    seeds: dict[str, int] = Field(default_factory=dict)
+    command: list[str] = Field(default_factory=list)
+    payload_digest: str = ""
+
+
+def new_header(kind: str, *, clock: Clock | None = None, command: list[str] | None = None, **parts: Any) -> Header:
+    """A header for a new artefact; `parts` are the other fields of `Header`."""
+    return Header(
+        kind=kind,
+        uid=str(uuid.uuid4()),
+        created_utc=iso_utc((clock or SystemClock()).utc()),
+        software=software(),
+        command=command_line() if command is None else command,
+        **parts,
+    )
+
+
+def command_line() -> list[str]:
+    """The command as typed, with the program's path reduced to its name."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def software() -> Software:
+    """Versions of this package, of what it stands on, and the git revision it runs from."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    revision, dirty = _git_state(Path(__file__).resolve().parents[2])
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return Software(otters_lab=__version__, python=python, revision=revision, dirty=dirty, packages=found)
+
+
+def _git_state(folder: Path) -> tuple[str | None, str | None]:
+    """Revision and a hash of uncommitted changes of the checkout in `folder`; (None, None) if it is none."""
+    if not (folder / ".git").exists():
+        return None, None
+
+    def git(*words: str) -> bytes:
+        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=True, timeout=20).stdout
+
+    try:
+        revision = git("rev-parse", "HEAD").decode().strip()
+        changes = git("diff", "HEAD", "--no-ext-diff", "--", "otters_lab")
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    return revision, sha256_bytes(changes) if changes else None
+
+
+def reference(path: Path, role: str, uid: str | None = None) -> InputRef:
+    """An `InputRef` to a file as it is now."""
+    return InputRef(role=role, name=path.name, uid=uid, sha256=sha256_file(path))
+
+
+def sidecar_path(path: Path) -> Path:
+    """``NAME.prov.json`` beside NAME."""
+    return path.with_name(path.name + ".prov.json")
+
+
+def write_sidecar(path: Path, header: Header) -> None:
+    """Writes the header and the file's SHA-256 beside the file."""
+    write_atomically(sidecar_path(path), pretty_json({**header.model_dump(), "file_sha256": sha256_file(path)}))
+
+
+def check_sidecar(path: Path) -> str | None:
+    """Checks a file against its sidecar; returns its SHA-256, or None where there is no sidecar.
+
+    Raises
+    ------
+    DamagedFileError
+        if the file's hash is not the recorded one, or the sidecar cannot be read.
+    """
+    beside = sidecar_path(path)
+    if not beside.exists():
+        return None
+    record = read_json(beside)
+    recorded = record.get("file_sha256") if isinstance(record, dict) else None
+    actual = sha256_bytes(read_bytes(path))
+    if recorded != actual:
+        raise DamagedFileError(
+            path, f"sha256 {actual[:12]}... does not match the {str(recorded)[:12]}... in {beside.name}"
+        )
+    return actual
+
+
+def parse_header(path: Path, record: object) -> Header:
+    """A header read back from an artefact.
+
+    Raises
+    ------
+    DamagedFileError
+        if it is not a header.
+    """
+    try:
+        return Header.model_validate(record)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DamagedFileError(path, f"provenance header: {place}: {first['msg']}") from None

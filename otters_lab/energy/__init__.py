@@ -1,0 +1,1 @@
+"""Energy of an inference: constants with sources, counted operations, a report."""

@@ -1,0 +1,1 @@
+"""Benches: what stands on the table, its limits, its drivers and its virtual twins."""

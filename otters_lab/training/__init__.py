@@ -1,0 +1,1 @@
+"""Tasks, distillation, hybrid training and evaluation under device noise."""

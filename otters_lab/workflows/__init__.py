@@ -1,0 +1,1 @@
+"""Where rooms meet: a sweep on a bench, calibrated training, the demo."""
