@@ -1,4 +1,4 @@
-"""Time, injected: durations from a monotonic clock, records in UTC, and a virtual clock for tests and virtual benches."""
+"""Time, injected: durations from a monotonic clock, records in UTC, and a clock that tests and virtual benches turn."""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+# Everything sets itself up: `make demo` and `make test` need Python >= 3.11 with venv, git and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_DIR ?= demo
+BIN := $(VENV)/bin
+# Two contended OpenMP threads are slower than two quiet ones.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test test-long lint reference clean
+
+demo: $(VENV)/.installed
+	$(BIN)/otters-lab demo $(DEMO_DIR)
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Makes measurements/reference.h5 and calibration/reference.json anew, by our own commands.
+reference: $(VENV)/.installed
+	rm -f measurements/reference.h5 measurements/reference.h5.prov.json
+	$(BIN)/otters-lab sweep sweeps/decay.toml --bench instruments/virtual.toml --chip reference \
+	  --note "synthetic reference chip" -o measurements/reference.h5
+	$(BIN)/otters-lab fit measurements/reference.h5 -o calibration/reference.json
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "otters-lab needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "python3 has no venv module: install it (Debian: python3-venv)" >&2; exit 1; }
+
+# One command installs for users, one adds what the tests need; a second run finds the stamp and does nothing.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,229 @@
+"""The calibration file: JSON that diffs well, refuses to be altered, and says null where nothing is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from otters_lab.calibration.gates import Gate
+from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.calibration.population import Spread
+from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
+from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
+from otters_lab.core.protocols import Array
+from otters_lab.core.provenance import Header, check_sidecar, write_sidecar
+
+Matrix = list[list[float | None]]
+
+
+class Record(BaseModel):
+    """Base of the parts of a calibration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LawRecord(Record):
+    """The curve's law; c is shared by the chip, its sd by jackknife over devices."""
+
+    name: str
+    formula: str
+    c: float
+    c_sd: float | None
+    because: str
+
+
+class Constants(Record):
+    """Normalisation, once per calibration: O = (I - I_end)/(I_edge - I_end). Covariance of (I_edge, I_end) in A^2."""
+
+    window_s: float
+    I_edge_A: float
+    I_end_A: float
+    I_dark_A: float | None
+    covariance_A2: Matrix | None
+    polarity: str
+
+
+class SpreadRecord(Record):
+    """sd, 95 % interval and upper bound by parameter; covariance of (O0, D, logit_beta), null where unresolved."""
+
+    sd: dict[str, float | None]
+    interval: dict[str, tuple[float, float] | None]
+    upper_bound: dict[str, float | None]
+    estimation_share: dict[str, float | None]
+    covariance: Matrix
+    degrees_of_freedom: int
+
+
+class NoiseRecord(Record):
+    """Read noise of the lab's meter, from dark and lit samples: S(f) = 2*interval*white_sd^2 + flicker^2/f."""
+
+    white_sd_A: float
+    flicker_A: float
+    interval_s: float
+    segments: int
+
+
+class DriftRecord(Record):
+    """Common linear drift of the parameters, per hour, with its sd."""
+
+    per_hour: dict[str, float]
+    sd_per_hour: dict[str, float]
+
+
+class LevelTable(Record):
+    """Levels k = 0..T: times, O(t_k) with run-to-run and device-to-device sd, joint covariances, which were sampled.
+
+    `extrapolated` lists the k whose time lies before the first sample.
+    """
+
+    n_levels: int
+    time_s: list[float]
+    mean: list[float]
+    run_to_run_sd: list[float | None]
+    device_to_device_sd: list[float | None]
+    run_to_run_covariance: Matrix | None
+    device_to_device_covariance: Matrix | None
+    extrapolated: list[int]
+
+
+class DeviceRecord(Record):
+    """The stochastic device model of one setting of one chip."""
+
+    law: LawRecord
+    constants: Constants
+    logit_beta: float
+    mean_covariance: Matrix | None
+    run_to_run: SpreadRecord
+    device_to_device: SpreadRecord
+    drift: DriftRecord | None
+    levels: LevelTable
+
+
+class TraceTable(Record):
+    """One row a trace; `columns` name the row's entries."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class Calibration(Record):
+    """A calibration file. `device` is null where the captures cannot give one device model (several settings)."""
+
+    header: Header
+    chip: str
+    settings: list[dict[str, float]]
+    noise: NoiseRecord | None
+    device: DeviceRecord | None
+    gates: list[Gate]
+    laws_preferred: dict[str, int]
+    traces: TraceTable
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate failed."""
+        return all(gate.verdict != "fail" for gate in self.gates)
+
+    @property
+    def window_s(self) -> float | None:
+        """W in seconds, None without a device model."""
+        return self.device.constants.window_s if self.device else None
+
+    def device_model(self) -> DeviceModel:
+        """The model to sample levels from.
+
+        Raises
+        ------
+        RefusedError
+            if this calibration holds none.
+        """
+        if self.device is None:
+            raise RefusedError("this calibration holds no device model: its captures mix several settings")
+        return DeviceModel(
+            window_s=self.device.constants.window_s,
+            c=self.device.law.c,
+            logit_beta=self.device.logit_beta,
+            run_to_run=_filled(self.device.run_to_run.covariance),
+            device_to_device=_filled(self.device.device_to_device.covariance),
+        )
+
+
+def _filled(matrix: Matrix) -> Array:
+    """An unresolved spread is sampled as none: never invented."""
+    return np.array([[0.0 if value is None else value for value in row] for row in matrix])
+
+
+def matrix_record(matrix: Array, known: list[bool] | None = None) -> Matrix:
+    """A matrix as lists, nine significant digits, null in rows and columns that are not `known`."""
+    known = known or [True] * len(matrix)
+    return [
+        [rounded(float(value)) if known[i] and known[j] else None for j, value in enumerate(row)]
+        for i, row in enumerate(matrix)
+    ]
+
+
+def rounded(value: float) -> float:
+    """Nine significant digits: more than any estimate holds, few enough for stable diffs."""
+    return float(f"{value:.9g}")
+
+
+def spread_record(spread: Spread) -> SpreadRecord:
+    """A `Spread` for the file."""
+
+    def named(values: list[Any]) -> dict[str, Any]:
+        return {name: _rounded_any(value) for name, value in zip(PARAMETERS, values, strict=True)}
+
+    return SpreadRecord(
+        sd=named(spread.sd),
+        interval=named(spread.interval),
+        upper_bound=named(spread.upper),
+        estimation_share=named(spread.estimation_share),
+        covariance=matrix_record(spread.covariance, spread.resolved),
+        degrees_of_freedom=spread.dof,
+    )
+
+
+def _rounded_any(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(rounded(v) for v in value)
+    return None if value is None else rounded(value)
+
+
+def write_calibration(path: Path, calibration: Calibration) -> Calibration:
+    """Writes the file and its sidecar; returns the calibration with its payload digest filled in."""
+    digest = _digest(calibration.model_dump(mode="json"))
+    sealed = calibration.model_copy(update={"header": calibration.header.model_copy(update={"payload_digest": digest})})
+    write_atomically(path, pretty_json(sealed.model_dump(mode="json")))
+    write_sidecar(path, sealed.header)
+    return sealed
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Reads and checks a calibration file.
+
+    Raises
+    ------
+    InputError
+        if there is no such file, or it is JSON of another kind.
+    DamagedFileError
+        if it was altered: its payload digest or its sidecar's hash does not match.
+    """
+    record = read_json(path)
+    header = record.get("header") if isinstance(record, dict) else None
+    if not isinstance(header, dict) or header.get("kind") != "calibration":
+        raise InputError("is not a calibration", file=path, expected="a file written by `otters-lab fit`")
+    if _digest(record) != header.get("payload_digest"):
+        raise DamagedFileError(path, "its contents do not match its payload digest: it was altered after the fit")
+    check_sidecar(path)
+    try:
+        return Calibration.model_validate(record)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DamagedFileError(path, f"{place}: {first['msg']}") from None
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return sha256_bytes(canonical_json({key: value for key, value in record.items() if key != "header"}))

@@ -1,0 +1,146 @@
+"""What a fit found, as the parts of a calibration file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from otters_lab.calibration.bulk import BulkFit, Decays, SharedC
+from otters_lab.calibration.choice import TraceVerdict
+from otters_lab.calibration.file import (
+    Constants,
+    DeviceRecord,
+    DriftRecord,
+    LawRecord,
+    LevelTable,
+    NoiseRecord,
+    TraceTable,
+    matrix_record,
+    rounded,
+    spread_record,
+)
+from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.calibration.noise import ReadNoise
+from otters_lab.calibration.normalise import NormalisedFit
+from otters_lab.calibration.population import Population, Spread
+from otters_lab.calibration.select import Selection
+
+N_LEVELS = 16  # the level table's resolution, 4 bits; the model itself serves any
+
+
+def device_record(normal: NormalisedFit, chosen: Selection, decays: Decays, law: str) -> DeviceRecord:
+    population, c = normal.population, normal.shared.c
+    logit_beta = float(population.mean[2])
+    model = DeviceModel(
+        chosen.window_s, c, logit_beta, population.run_to_run.covariance, population.device_to_device.covariance
+    )
+    edge_end = np.array([[1.0, 0.0, 0.0], [1.0, -1.0, 0.0]]) * normal.swing_A
+    cov = population.mean_cov
+    baseline = chosen.table["baseline_A"].to_numpy(dtype=float)
+    return DeviceRecord(
+        law=LawRecord(
+            name="power" if c == 0.0 else "unified",
+            formula="O(u) = O0 - D*[1 - (1-c)**(u**beta)]/c, u = t/W",
+            c=rounded(c),
+            c_sd=None if normal.shared.sd is None else rounded(normal.shared.sd),
+            because=_reason(normal.shared, law),
+        ),
+        constants=Constants(
+            window_s=rounded(chosen.window_s),
+            I_edge_A=rounded(normal.I_end_A + normal.swing_A),
+            I_end_A=rounded(normal.I_end_A),
+            I_dark_A=rounded(float(np.nanmean(baseline))) if np.isfinite(baseline).any() else None,
+            covariance_A2=None if cov is None else matrix_record(edge_end @ cov @ edge_end.T),
+            polarity="falls" if normal.swing_A > 0 else "rises",
+        ),
+        logit_beta=rounded(logit_beta),
+        mean_covariance=None if cov is None else matrix_record(cov),
+        run_to_run=spread_record(population.run_to_run),
+        device_to_device=spread_record(population.device_to_device),
+        drift=_drift_record(population),
+        levels=_level_table(model, population, _first_time(decays)),
+    )
+
+
+def _reason(shared: SharedC, law: str) -> str:
+    if law == "power":
+        return "asked for"
+    sd = "its sd unknown" if shared.sd is None else f"sd {shared.sd:.2g}"
+    near = shared.sd is not None and abs(shared.c) < 2 * shared.sd
+    verdict = "a power law (c = 0) is not excluded" if near else "neither a power law (c = 0) nor free of curvature"
+    return (
+        f"on this window only the curvature c of the unified law is identifiable: c = {shared.c:.3g} ({sd}); {verdict}"
+    )
+
+
+def _first_time(decays: Decays) -> float:
+    used = np.broadcast_to(decays.used > 0, decays.y.shape)
+    return float(np.min(np.broadcast_to(decays.time_s, decays.y.shape)[used]))
+
+
+def _drift_record(population: Population) -> DriftRecord | None:
+    if population.drift is None or population.drift_sd is None:
+        return None
+    per_hour, sd = population.drift * 3600.0, population.drift_sd * 3600.0
+    return DriftRecord(
+        per_hour={name: rounded(float(v)) for name, v in zip(PARAMETERS, per_hour, strict=True)},
+        sd_per_hour={name: rounded(float(v)) for name, v in zip(PARAMETERS, sd, strict=True)},
+    )
+
+
+def _level_table(model: DeviceModel, population: Population, first_s: float) -> LevelTable:
+    times = model.level_times(N_LEVELS) * model.window_s
+    sensitivity = model.sensitivity(N_LEVELS)
+
+    def spread(part: Spread) -> tuple[list[float | None], list[list[float | None]] | None]:
+        if not any(part.resolved):
+            return [None] * N_LEVELS, None
+        covariance = sensitivity @ part.covariance @ sensitivity.T
+        return [rounded(float(v)) for v in np.sqrt(np.diag(covariance))], matrix_record(covariance)
+
+    run_sd, run_cov = spread(population.run_to_run)
+    device_sd, device_cov = spread(population.device_to_device)
+    return LevelTable(
+        n_levels=N_LEVELS,
+        time_s=[rounded(float(t)) for t in times],
+        mean=[rounded(float(v)) for v in model.levels(model.mean[None], N_LEVELS)[0]],
+        run_to_run_sd=run_sd,
+        device_to_device_sd=device_sd,
+        run_to_run_covariance=run_cov,
+        device_to_device_covariance=device_cov,
+        extrapolated=[int(k) for k in np.flatnonzero(times < first_s)],
+    )
+
+
+def noise_record(noise: ReadNoise) -> NoiseRecord:
+    return NoiseRecord(
+        white_sd_A=rounded(noise.white_sd),
+        flicker_A=rounded(noise.flicker),
+        interval_s=rounded(noise.interval_s),
+        segments=noise.segments,
+    )
+
+
+def trace_table(
+    fit: BulkFit, chosen: Selection, verdicts: dict[int, TraceVerdict], normal: NormalisedFit | None
+) -> TraceTable:
+    columns = ["chip", "device", "point", "repeat", "edge_A", "drop_A", "beta", "outlier"]
+    columns += ["law", "rival", "polarity", "parameters", "standard_errors", "autocorrelation", "notes"]
+    outliers = set() if normal is None else set(normal.population.outliers.tolist())
+    rows: list[list[Any]] = []
+    for row, meta in enumerate(chosen.table[["chip", "device", "point", "repeat"]].to_dict("records")):
+        edge, drop, logit_beta = (float(v) for v in fit.theta[row])
+        entry: list[Any] = [str(meta["chip"]), int(meta["device"]), int(meta["point"]), int(meta["repeat"])]
+        entry += [rounded(edge), rounded(drop), rounded(float(expit(logit_beta))), row in outliers]
+        verdict = verdicts.get(row)
+        if verdict is None:
+            entry += [None] * 7
+        else:
+            errors = {k: None if v is None else rounded(v) for k, v in verdict.errors.items()}
+            values = {k: rounded(v) for k, v in verdict.values.items()}
+            entry += [verdict.law, verdict.rival, verdict.polarity, values, errors]
+            entry += [rounded(verdict.autocorrelation), verdict.notes]
+        rows.append(entry)
+    return TraceTable(columns=columns, rows=rows)

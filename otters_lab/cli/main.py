@@ -1,0 +1,88 @@
+"""The `otters-lab` program: every command parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from otters_lab import __version__
+from otters_lab.cli import bench_commands, model_commands
+from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
+
+app = typer.Typer(
+    name="otters-lab",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From decaying optoelectronic synapses to time-to-first-spike networks: measure, fit, train, evaluate.",
+    epilog=(
+        "Exit codes: 0 done; 1 done, and the answer is no; 2 bad usage or input; 3 an instrument failed; "
+        "4 a file is damaged; 130 interrupted."
+    ),
+)
+bench_commands.register(app)
+model_commands.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"otters-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show Python tracebacks and more log lines.")] = False,
+) -> None:
+    from otters_lab.core.log import configure_logging
+
+    configure_logging(verbose=debug)
+
+
+def run() -> NoReturn:
+    """Entry point: runs a command and turns what it raises into one line and the right exit code."""
+    debug = "--debug" in sys.argv
+    # A terminated sweep must leave through the same door as an interrupted one: the bench is made safe on the way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except typer.Exit as exit_:
+        code = exit_.exit_code
+    except OttersError as error:
+        if debug:
+            raise
+        print(f"otters-lab: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("otters-lab: interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    except Exception as error:
+        code = _unforeseen(error, debug)
+    sys.exit(code)
+
+
+def _unforeseen(error: Exception, debug: bool) -> int:
+    """Usage errors of the command line, and what nobody foresaw: still one line."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        print(f"otters-lab: {error.format_message()}", file=sys.stderr)
+        return int(error.exit_code)
+    if debug:
+        raise error
+    kind = type(error).__name__
+    print(f"otters-lab: internal error: {kind}: {error} (run again with --debug for the traceback)", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    run()

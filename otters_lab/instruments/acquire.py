@@ -1,0 +1,160 @@
+"""One take, before and after the instruments: limits, settings, and the trace. Pure: no instrument is touched."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from otters_lab.core.errors import InputError
+from otters_lab.core.protocols import Trace
+from otters_lab.core.quantity import format_quantity
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.drivers.registry import LIGHTS, METERS
+from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
+
+# Relative slack for sums of decimal quantities in binary floating point.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class TraceRequest:
+    """One take: `dark_s` of baseline, a light pulse of `width_s`, `decay_s` after its edge, sampled every `interval_s`.
+
+    The current is averaged over `aperture_s` from the beginning of each interval, on a fixed range.
+    """
+
+    device: int
+    drive_V: float
+    width_s: float
+    bias_V: float
+    dark_s: float
+    decay_s: float
+    interval_s: float
+    aperture_s: float
+    range_A: float
+
+    @property
+    def duration_s(self) -> float:
+        """From the trigger to the end of the decay."""
+        return self.dark_s + self.width_s + self.decay_s
+
+    @property
+    def n_samples(self) -> int:
+        """How many whole apertures fit into the duration."""
+        return math.floor((self.duration_s - self.aperture_s) / self.interval_s + _SLACK) + 1
+
+
+def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
+    """Everything that speaks against a take, as sentences that name limit and value; empty if nothing does."""
+    bad = [f.name for f in fields(request) if not math.isfinite(getattr(request, f.name))]
+    if bad:
+        return [f"{name} is not a finite number" for name in bad]
+    meter, light, limits = METERS[bench.meter.driver], LIGHTS[bench.light.driver], bench.limits
+    nplc = request.aperture_s * bench.line_frequency
+    drive_V = light.drive_V[bench.light.load]
+    problems = []
+
+    def over(name: str, value: float, limit: float, unit: str) -> None:
+        if value > limit * (1 + _SLACK):
+            shown, allowed = format_quantity(value, unit), format_quantity(limit, unit)
+            problems.append(f"{name} is {shown}, over the bench's limit of {allowed}")
+
+    def outside(name: str, value: float, low: float, high: float, unit: str, whose: str) -> None:
+        if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
+            between = f"{format_quantity(low, unit)} to {format_quantity(high, unit)}"
+            problems.append(f"{name} is {format_quantity(value, unit)}, the {whose} takes {between}")
+
+    over("bias", abs(request.bias_V), limits.bias, "V")
+    over("range", request.range_A, limits.current, "A")
+    over("drive", request.drive_V, limits.drive, "V")
+    over("pulse width", request.width_s, limits.pulse_width, "s")
+    if request.device not in bench.switch.channels:
+        known = ", ".join(str(device) for device in sorted(bench.switch.channels))
+        problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
+    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
+        ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
+        problems.append(f"range is {format_quantity(request.range_A, 'A')}, the meter has {ranges}")
+    elif limits.compliance <= meter.compliance_over_range * request.range_A:
+        problems.append(
+            f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
+            f"{format_quantity(request.range_A, 'A')}"
+        )
+    outside("bias", abs(request.bias_V), 0.0, meter.bias_V, "V", "meter")
+    outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
+    outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
+    outside("drive", request.drive_V, *drive_V, "V", "light source")
+    outside("pulse width", request.width_s, *light.width_s, "s", "light source")
+    outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+    if request.aperture_s > request.interval_s * (1 + _SLACK):
+        problems.append(
+            f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
+            f"{format_quantity(request.interval_s, 's')}"
+        )
+    if request.decay_s < request.interval_s * (1 - _SLACK):
+        problems.append(
+            f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
+            f"{format_quantity(request.interval_s, 's')}"
+        )
+    if not problems:
+        outside("number of samples", request.n_samples, *meter.samples, "1", "meter")
+    return problems
+
+
+def check_limits(request: TraceRequest, bench: BenchFile) -> None:
+    """Refuses a take that the bench's limits or its instruments do not allow.
+
+    Raises
+    ------
+    InputError
+        with the first of `violations` and the bench file.
+    """
+    problems = violations(request, bench)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(f"the bench refuses: {problems[0]}{more}", file=bench.path)
+
+
+def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
+    """What the meter is to be set to."""
+    return MeterSettings(
+        bias_V=request.bias_V,
+        compliance_A=bench.limits.compliance,
+        range_A=request.range_A,
+        aperture_s=request.aperture_s,
+        interval_s=request.interval_s,
+        n_samples=request.n_samples,
+    )
+
+
+def make_trace(
+    request: TraceRequest, settings: MeterSettings, readings: MeterReadings, bench: BenchFile, start_utc: str
+) -> Trace:
+    """Puts readings on the light's time axis.
+
+    Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger.
+    Overflowed readings have no value and are left out. Status: "overflow" before "compliance" before "late" (a
+    reading began more than half an interval off its place; its timestamp is true all the same).
+    """
+    edge_s = bench.sync.light_latency + request.dark_s + request.width_s
+    middle_s = bench.sync.meter_latency + readings.start_s + settings.aperture_s / 2
+    grid_s = settings.interval_s * np.arange(readings.start_s.size)
+    good = (readings.flags & int(ReadingFlag.OVERFLOW)) == 0
+    status = "ok"
+    if not np.all(good):
+        status = "overflow"
+    elif np.any(readings.flags & int(ReadingFlag.COMPLIANCE)):
+        status = "compliance"
+    elif np.any(np.abs(readings.start_s - grid_s) > settings.interval_s / 2):
+        status = "late"
+    return Trace(
+        time_s=(middle_s - edge_s)[good],
+        current_A=readings.current_A[good],
+        aperture_s=settings.aperture_s,
+        edge_uncertainty_s=bench.sync.edge_uncertainty,
+        pulse_width_s=request.width_s,
+        range_A=settings.range_A,
+        start_utc=start_utc,
+        status=status,
+    )

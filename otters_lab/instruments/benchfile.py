@@ -1,0 +1,134 @@
+"""Bench files: what stands on the bench, at which address, within which limits. Reading one touches no instrument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+
+from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
+from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
+from otters_lab.instruments.virtual.tables import VirtualTable
+
+Positive = Field(gt=0)
+NotNegative = Field(ge=0)
+
+
+def _device_keys(value: Any) -> Any:
+    """Keys of a TOML table are text; those of the channel map are device numbers."""
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if not (isinstance(key, str) and key.isascii() and key.isdecimal()):
+            raise ValueError(f"found the device {key!r}, expected a number")
+    return {int(key): channel for key, channel in value.items()}
+
+
+class InstrumentEntry(StrictModel):
+    """What every instrument entry says. `identity` must be part of the *IDN? reply, else nothing is done."""
+
+    address: str = Field(min_length=1)
+    identity: str = Field(min_length=1)
+    timeout: Annotated[Seconds, Positive] = 5.0
+
+
+class MeterEntry(InstrumentEntry):
+    """The source-meter. `settle`: from bias on to the trigger."""
+
+    driver: Literal["keithley-2450"]
+    settle: Annotated[Seconds, NotNegative] = 0.0
+
+
+class LightEntry(InstrumentEntry):
+    """The generator that gates the LED, and what it drives."""
+
+    driver: Literal["agilent-33500"]
+    load: Literal["50 ohm", "high impedance"] = "high impedance"
+
+
+class SwitchEntry(InstrumentEntry):
+    """The switch; `channels` names the channel that leads to each device. `settle`: from closing on."""
+
+    driver: Literal["keithley-2700"]
+    settle: Annotated[Seconds, NotNegative] = 0.0
+    channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
+
+
+class Sync(StrictModel):
+    """How the light's edge lies on the meter's time axis. Both latencies count from the meter's trigger-out event.
+
+    `meter_latency`: to the start of the first aperture. `light_latency`: to the beginning of the pulse that was
+    programmed without delay. `edge_uncertainty`: how well their difference is known (one standard deviation).
+    """
+
+    meter_latency: Annotated[Seconds, NotNegative]
+    light_latency: Annotated[Seconds, NotNegative]
+    edge_uncertainty: Annotated[Seconds, NotNegative]
+
+
+class Limits(StrictModel):
+    """What no recipe may exceed.
+
+    `bias`: magnitude of the bias; `current`: largest measuring range; `compliance`: the current limit that the meter
+    is set to, so that no more flows; `drive`: level of the light's drive; `pulse_width`: of one light pulse.
+    """
+
+    bias: Annotated[Volts, Positive]
+    current: Annotated[Amperes, Positive]
+    compliance: Annotated[Amperes, Positive]
+    drive: Annotated[Volts, Positive]
+    pulse_width: Annotated[Seconds, Positive]
+
+
+class BenchFile(StrictModel):
+    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance."""
+
+    backend: Literal["visa", "virtual"]
+    name: str = Field(min_length=1)
+    line_frequency: Hertz
+    meter: MeterEntry
+    light: LightEntry
+    switch: SwitchEntry
+    sync: Sync
+    limits: Limits
+    virtual: VirtualTable | None = None
+    _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
+
+    @property
+    def path(self) -> Path:
+        """The file it was read from."""
+        return self._source.path
+
+    @property
+    def text(self) -> str:
+        """The file's text as it was read."""
+        return self._source.text
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> BenchFile:
+        if self.backend == "virtual" and self.virtual is None:
+            raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
+        if self.line_frequency not in (50.0, 60.0):
+            raise ValueError(f'line_frequency is {self.line_frequency:g} Hz, expected "50 Hz" or "60 Hz"')
+        addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("two instruments have the same address")
+        channels = list(self.switch.channels.values())
+        if len(set(channels)) < len(channels):
+            raise ValueError("switch.channels leads to two devices through one channel")
+        return self
+
+
+def load_bench(path: Path) -> BenchFile:
+    """Reads and validates a bench file.
+
+    Raises
+    ------
+    InputError
+        for a missing or unreadable file, and for the first thing wrong in it, with line and key.
+    """
+    source = read_toml(path)
+    bench = load_model(BenchFile, source)
+    bench._source = source
+    return bench

@@ -1,0 +1,87 @@
+"""An LED gated by an Agilent/Keysight 33500 function generator: one pulse a hardware trigger.
+
+PyMeasure's Agilent33500 is used as it is; it lacks the trigger's delay and slope, which are written here. Sources:
+33500 Series Operating and Service Guide, TRIGger, BURSt, FUNCtion:PULSe and OUTPut subsystems.
+validated = independent driver (PyMeasure's class runs unmodified against our twin).
+"""
+
+from __future__ import annotations
+
+from pymeasure.instruments.agilent import Agilent33500
+
+from otters_lab.core.errors import InstrumentError
+from otters_lab.instruments.drivers.replies import confirm, finite, first_error, link_errors
+
+_LOAD = {"high impedance": "INF", "50 ohm": "50"}
+
+
+class Agilent33500Light:
+    """A 33500 in the role of the light source: 0 V is dark, `drive_V` lights the LED."""
+
+    def __init__(self, instrument: Agilent33500, load: str, drive_range_V: tuple[float, float]) -> None:
+        self._instrument = instrument
+        self._load = load
+        self._drive_range_V = drive_range_V
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+        with link_errors("light"):
+            return str(self._instrument.id)
+
+    def reset(self) -> None:
+        """*RST, then a pulse of one burst cycle on the external trigger's rising edge; the output stays off."""
+        generator = self._instrument
+        with link_errors("light"):
+            generator.write("*RST")
+            generator.write("*CLS")
+            # PyMeasure bounds the level to 5 V, which is right into 50 ohm only.
+            generator.voltage_high_values = self._drive_range_V
+            generator.output_load = _LOAD[self._load]
+            generator.shape = "PULS"
+            generator.burst_mode = "TRIG"
+            generator.burst_ncycles = 1
+            generator.trigger_source = "EXT"
+            generator.write("TRIG:SLOP POS")
+            generator.burst_state = True
+            self._check_errors("after the reset")
+
+    def arm_pulse(self, drive_V: float, delay_s: float, width_s: float) -> None:
+        """Sets one pulse with the output off, reads it back, and only then switches the output on."""
+        generator = self._instrument
+        with link_errors("light"):
+            generator.output = False
+            generator.voltage_high = drive_V
+            generator.voltage_low = 0
+            # A period must hold its pulse at every moment, else the generator changes the pulse (settings conflict).
+            if width_s > generator.pulse_width:
+                generator.pulse_period = 2 * width_s
+                generator.pulse_width = width_s
+            else:
+                generator.pulse_width = width_s
+                generator.pulse_period = 2 * width_s
+            generator.write(f"TRIG:DEL {delay_s:.9g}")
+            self._check_errors("after arming")
+            confirm("light", "drive (V)", drive_V, generator.voltage_high)
+            confirm("light", "dark level (V)", 0.0, generator.voltage_low)
+            confirm("light", "pulse width (s)", width_s, generator.pulse_width)
+            confirm("light", "trigger delay (s)", delay_s, finite(generator.ask("TRIG:DEL?"), "light: TRIG:DEL?"))
+            confirm("light", "burst cycles", 1, generator.burst_ncycles)
+            if (generator.shape, generator.trigger_source, generator.burst_mode) != ("PULS", "EXT", "TRIG"):
+                raise InstrumentError("light: not a triggered pulse on the external trigger")
+            if not generator.burst_state:
+                raise InstrumentError("light: burst mode is off, the light would stay on")
+            generator.output = True
+            if not generator.output:
+                raise InstrumentError("light: the output did not switch on")
+
+    def make_safe(self) -> None:
+        """Output off, confirmed."""
+        with link_errors("light"):
+            self._instrument.output = False
+            if self._instrument.output:
+                raise InstrumentError("light: the output is still on")
+
+    def _check_errors(self, when: str) -> None:
+        error = first_error(self._instrument.ask("SYST:ERR?"), "light error queue")
+        if error:
+            raise InstrumentError(f"light: error queue {when}: {error}")

@@ -1,0 +1,111 @@
+"""What the instruments of a bench are for: small Protocols that real, virtual and replayed ones satisfy alike.
+
+Every method may raise `otters_lab.core.errors.InstrumentError`: the instrument did not answer, answered
+nonsense, or reports another setting than the one asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from otters_lab.core.protocols import Array
+
+Flags = npt.NDArray[np.uint8]
+
+
+class ReadingFlag(IntFlag):
+    """What is wrong with one reading; 0 is a good one."""
+
+    OK = 0
+    OVERFLOW = 1  # beyond the fixed range: there is no value
+    COMPLIANCE = 2  # the source was limiting: the value is true, the bias was not
+
+
+@dataclass(frozen=True)
+class MeterSettings:
+    """One timed acquisition: bias and current limit, fixed range, and `n_samples` apertures every `interval_s`."""
+
+    bias_V: float
+    compliance_A: float
+    range_A: float
+    aperture_s: float
+    interval_s: float
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class MeterReadings:
+    """What an acquisition gave.
+
+    `start_s` [sample]: start of each aperture (s), 0 at the first one; the bench's `[sync] meter_latency` places
+    that on the trigger's time axis. `current_A` [sample]: finite, or NaN where `flags` [sample] has OVERFLOW.
+    """
+
+    start_s: Array
+    current_A: Array
+    flags: Flags
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Biases a device and records its current on a grid of apertures."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Goes to the instrument's defaults, output off, and checks what cannot be set (the line frequency)."""
+
+    def configure(self, settings: MeterSettings) -> MeterSettings:
+        """Sets everything with the output off; returns the settings as the instrument reads them back."""
+
+    def bias_on(self) -> None:
+        """Switches the bias on. Nothing is measured yet."""
+
+    def start(self) -> None:
+        """Emits the trigger and begins the acquisition; returns at once."""
+
+    def fetch(self) -> MeterReadings:
+        """Waits for the end of the acquisition and reads it."""
+
+    def make_safe(self) -> None:
+        """Stops any acquisition, switches the bias off, and confirms it."""
+
+
+@runtime_checkable
+class LightSource(Protocol):
+    """Gives finite light pulses that the instrument itself times."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Goes to the instrument's defaults, output off."""
+
+    def arm_pulse(self, drive_V: float, delay_s: float, width_s: float) -> None:
+        """Arms ONE pulse of `width_s` (s) that begins `delay_s` (s) after the next hardware trigger."""
+
+    def make_safe(self) -> None:
+        """Light off, whatever was armed or running, and confirms it."""
+
+
+@runtime_checkable
+class Switch(Protocol):
+    """Connects one device of the chip at a time."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Goes to the instrument's defaults, all open."""
+
+    def close(self, device: int) -> None:
+        """Connects `device` and no other, and confirms it."""
+
+    def make_safe(self) -> None:
+        """Opens everything and confirms it."""

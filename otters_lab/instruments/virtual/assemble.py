@@ -1,0 +1,76 @@
+"""A virtual bench put together from its bench file: the world, a twin a role, and the VISA library they answer on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otters_lab.core.clock import Clock, VirtualClock
+from otters_lab.core.errors import InputError
+from otters_lab.core.protocols import DecaySource
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.virtual.agilent33500 import Agilent33500Twin
+from otters_lab.instruments.virtual.chip import SyntheticChip
+from otters_lab.instruments.virtual.keithley2450 import Keithley2450Twin
+from otters_lab.instruments.virtual.keithley2700 import Keithley2700Twin
+from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
+from otters_lab.instruments.virtual.world import History, World
+
+
+@dataclass(frozen=True)
+class VirtualBench:
+    """The twins and what they share."""
+
+    world: World
+    meter: Keithley2450Twin
+    light: Agilent33500Twin
+    switch: Keithley2700Twin
+    library: TwinLibrary
+
+
+def build_virtual(
+    benchfile: BenchFile,
+    decays: DecaySource | None = None,
+    clock: Clock | None = None,
+    history: History | None = None,
+) -> VirtualBench:
+    """Builds the virtual bench that a file describes.
+
+    The decays come from `decays`, else from the file's `[virtual.chip]`. The file's read noise is added to decays that
+    are computed, not to replayed recordings: these carry their own. Without a clock a virtual one starts at the
+    file's time plus the history's.
+
+    Raises
+    ------
+    InputError
+        if there is nothing to take decays from, or the chip lacks a device that the switch leads to.
+    """
+    table, history = benchfile.virtual, history or History()
+    if table is None:
+        raise InputError("the virtual bench has no [virtual] table", file=benchfile.path)
+    if decays is None:
+        if table.chip is None:
+            raise InputError("there is no chip to measure", file=benchfile.path, expected="[virtual.chip]")
+        decays = SyntheticChip(table.chip, table.seed)
+    if not set(benchfile.switch.channels) & set(decays.devices):
+        raise InputError("the switch leads to no device of the chip", file=benchfile.path, key="switch.channels")
+    if clock is None:
+        clock = VirtualClock(table.start)
+        clock.sleep(history.elapsed_s)
+    world = World(
+        decays,
+        clock,
+        seed=table.seed,
+        channels=benchfile.switch.channels,
+        noise=None if decays.origin == "replayed" else table.noise,
+        meter_latency_s=table.meter_latency,
+        light_latency_s=table.light_latency,
+        history=history,
+    )
+    meter = Keithley2450Twin(world, benchfile.line_frequency)
+    light, switch = Agilent33500Twin(world), Keithley2700Twin(world)
+    devices = {
+        benchfile.meter.address: meter,
+        benchfile.light.address: light,
+        benchfile.switch.address: switch,
+    }
+    return VirtualBench(world, meter, light, switch, twin_library(devices, clock))

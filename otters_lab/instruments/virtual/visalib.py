@@ -1,0 +1,131 @@
+"""A VISA library whose instruments are twins in this process; hand it to `pyvisa.ResourceManager`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pyvisa import constants, errors
+from pyvisa.constants import ResourceAttribute, StatusCode
+from pyvisa.highlevel import VisaLibraryBase
+
+from otters_lab.core.clock import Clock
+
+_MANAGER_SESSION = 1
+
+
+class Device(Protocol):
+    """Anything that answers messages."""
+
+    def handle(self, message: bytes) -> bytes | None:
+        """The reply to one message, without terminators; None for none."""
+
+    def queue_error(self, code: int) -> None:
+        """Records an error that the transport found."""
+
+
+@dataclass
+class _Session:
+    device: Device
+    attributes: dict[Any, Any]
+    incoming: bytes = b""
+    outgoing: bytes = b""
+
+
+class TwinLibrary(VisaLibraryBase):
+    """The VISA calls a message-based resource needs. Messages end in a line feed, both ways.
+
+    A message that arrives while a reply is unread discards the reply and queues -410 (IEEE 488.2, 6.3.2.3); a read
+    with nothing to come times out, which costs the time-out on the virtual clock.
+    """
+
+    _devices: dict[str, Device]
+    _clock: Clock
+    _sessions: dict[int, _Session]
+    _last_session: int
+
+    def open_default_resource_manager(self) -> tuple[Any, StatusCode]:
+        return _MANAGER_SESSION, StatusCode.success
+
+    def list_resources(self, session: Any, query: str = "?*::INSTR") -> tuple[str, ...]:
+        return tuple(self._devices)
+
+    def open(
+        self,
+        session: Any,
+        resource_name: str,
+        access_mode: constants.AccessModes = constants.AccessModes.no_lock,
+        open_timeout: int = constants.VI_TMO_IMMEDIATE,
+    ) -> tuple[Any, StatusCode]:
+        device = self._devices.get(resource_name.upper())
+        if device is None:
+            raise errors.VisaIOError(StatusCode.error_resource_not_found)
+        self._last_session += 1
+        attributes = {ResourceAttribute.timeout_value: 2000, ResourceAttribute.resource_name: resource_name}
+        self._sessions[self._last_session] = _Session(device, attributes)
+        return self._last_session, self.handle_return_value(None, StatusCode.success)
+
+    def close(self, session: Any) -> StatusCode:
+        if session != _MANAGER_SESSION:
+            self._session(session)
+            del self._sessions[session]
+        return self.handle_return_value(None, StatusCode.success)
+
+    def write(self, session: Any, data: bytes) -> tuple[int, StatusCode]:
+        link = self._session(session)
+        *messages, link.incoming = (link.incoming + data).split(b"\n")
+        for message in messages:
+            if link.outgoing:
+                link.outgoing = b""
+                link.device.queue_error(-410)
+            reply = link.device.handle(message.rstrip(b"\r"))
+            if reply is not None:
+                link.outgoing = reply + b"\n"
+        return len(data), self.handle_return_value(session, StatusCode.success)
+
+    def read(self, session: Any, count: int) -> tuple[bytes, StatusCode]:
+        link = self._session(session)
+        if not link.outgoing:
+            self._clock.sleep(link.attributes[ResourceAttribute.timeout_value] / 1000)
+            self.handle_return_value(session, StatusCode.error_timeout)
+        data, link.outgoing = link.outgoing[:count], link.outgoing[count:]
+        status = StatusCode.success_max_count_read if link.outgoing else StatusCode.success
+        return data, self.handle_return_value(session, status)
+
+    def clear(self, session: Any) -> StatusCode:
+        link = self._session(session)
+        link.incoming = link.outgoing = b""
+        return self.handle_return_value(session, StatusCode.success)
+
+    def get_attribute(self, session: Any, attribute: Any) -> tuple[Any, StatusCode]:
+        attributes = self._session(session).attributes
+        if attribute not in attributes:
+            raise errors.VisaIOError(StatusCode.error_nonsupported_attribute)
+        return attributes[attribute], self.handle_return_value(session, StatusCode.success)
+
+    def set_attribute(self, session: Any, attribute: Any, attribute_state: Any) -> StatusCode:
+        self._session(session).attributes[attribute] = attribute_state
+        return self.handle_return_value(session, StatusCode.success)
+
+    def disable_event(self, session: Any, event_type: Any, mechanism: Any) -> StatusCode:
+        return StatusCode.success
+
+    def discard_events(self, session: Any, event_type: Any, mechanism: Any) -> StatusCode:
+        return StatusCode.success
+
+    def _session(self, session: Any) -> _Session:
+        if session not in self._sessions:
+            raise errors.VisaIOError(StatusCode.error_connection_lost)
+        return self._sessions[session]
+
+
+def twin_library(devices: Mapping[str, Device], clock: Clock) -> TwinLibrary:
+    """A VISA library of its own (pyvisa shares libraries by path) with a device at each address."""
+    library = TwinLibrary(f"virtual-{uuid.uuid4()}")
+    library._devices = {address.upper(): device for address, device in devices.items()}
+    library._clock = clock
+    library._sessions = {}
+    library._last_session = _MANAGER_SESSION
+    return library

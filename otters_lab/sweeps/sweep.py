@@ -1,0 +1,162 @@
+"""A sweep from recipe and bench to a sealed capture: check, spool, run, seal; and go on after any death."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from otters_lab.core.errors import InputError
+from otters_lab.core.log import progress
+from otters_lab.core.protocols import Trace, TraceKey
+from otters_lab.core.provenance import Header, command_line
+from otters_lab.instruments.acquire import check_limits
+from otters_lab.instruments.bench import Bench, open_bench
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.virtual.world import History
+from otters_lab.measurements.meta import CaptureMeta
+from otters_lab.measurements.seal import seal
+from otters_lab.measurements.spool import Spool, spool_path
+from otters_lab.sweeps.plan import PARAMETER_UNITS, Plan
+from otters_lab.sweeps.runner import run_plan
+from otters_lab.sweeps.trial import TrialReport, report_trial
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A finished sweep: the sealed capture, its header, traces by status, how many were there before a resume."""
+
+    path: Path
+    header: Header
+    statuses: dict[str, int]
+    resumed_from: int
+
+
+def check_plan(plan: Plan, bench: BenchFile) -> None:
+    """Holds every setting of a plan against the bench's limits; touches no instrument.
+
+    Raises
+    ------
+    InputError
+        naming recipe, limit and value.
+    """
+    for request in plan.requests():
+        try:
+            check_limits(request, bench)
+        except InputError as error:
+            raise InputError(str(error), file=plan.recipe.path) from None
+
+
+def default_capture_path(plan: Plan, chip: str) -> Path:
+    """``measurements/CHIP-RECIPE-TIME.h5`` of the workspace that the recipe lies in, else of the current folder."""
+    name = f"{chip}-{plan.recipe.path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.h5"
+    workspace = plan.recipe.path.resolve().parent.parent
+    folder = workspace if (workspace / "measurements").is_dir() else Path()
+    return folder / "measurements" / name
+
+
+def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool) -> SweepResult:
+    """Runs a plan on a bench and seals the capture.
+
+    Every trace is durable in the spool beside the capture before the next begins; `resume` goes on from there.
+
+    Raises
+    ------
+    InputError
+        if the plan breaks a limit, the capture exists, or there is a spool and no `resume` (or the other way round).
+    InstrumentError
+        if an instrument failed; what was taken stays in the spool.
+    """
+    check_plan(plan, bench)
+    if capture.exists():
+        raise InputError("a capture stands here already and is never overwritten", file=capture)
+    place = spool_path(capture)
+    if resume and not place.exists():
+        raise InputError("there is nothing to resume", file=place)
+    if place.exists() and not resume:
+        raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
+    history = _history(place, plan, bench) if resume else None
+    with open_bench(bench, history=history) as open_:
+        meta = _meta(plan, bench, open_, chip, note)
+        spool = Spool.open(place, meta=meta) if resume else Spool.create(place, meta, clock=open_.clock)
+        with spool, progress(f"sweeping {chip}", len(plan)) as advance:
+            done = spool.keys()
+            advance(len(done))
+
+            def count(key: TraceKey, trace: Trace) -> None:
+                advance(1)
+
+            run_plan(
+                plan.traces(),
+                open_,
+                chip=chip,
+                sinks=(spool.append, count),
+                done=done,
+                dark_time_s=plan.recipe.model.recovery.dark_time,
+            )
+            statuses = Counter(str(record.row["status"]) for record in spool.records())
+    header = seal(place, capture)
+    return SweepResult(capture, header, dict(statuses), len(done))
+
+
+def try_once(plan: Plan, bench: BenchFile) -> TrialReport:
+    """Takes the plan's first trace and judges it; nothing is stored.
+
+    Raises
+    ------
+    InputError, InstrumentError
+        as `run_sweep`.
+    """
+    check_plan(plan, bench)
+    with open_bench(bench) as open_:
+        trace = open_.acquire(next(plan.traces()).request)
+    return report_trial(trace, bench.line_frequency)
+
+
+def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str) -> CaptureMeta:
+    recipe = plan.recipe
+    return CaptureMeta(
+        origin=open_.origin,
+        chip=chip,
+        note=note,
+        recipe_text=recipe.text,
+        bench_text=bench.text,
+        instruments=dict(open_.identities),
+        parameter_units=PARAMETER_UNITS,
+        attributes={"window_s": recipe.model.window, **_truth(open_)},
+        plan_digest=plan.digest,
+        planned_traces=len(plan),
+        config=recipe.model.model_dump(),
+        seeds={"order": recipe.model.order.seed},
+        command=command_line(),
+    )
+
+
+def _truth(bench: Bench) -> dict[str, Any]:
+    """What a virtual bench knows of itself, so that a synthetic capture says what it was made from."""
+    if bench.virtual is None:
+        return {}
+    describe = getattr(bench.virtual.world.decays, "describe", None)
+    virtual = bench.file.virtual
+    noise = None if virtual is None or virtual.noise is None else virtual.noise.model_dump()
+    return {"synthetic": describe() if describe else {}, "read_noise": noise}
+
+
+def _history(place: Path, plan: Plan, bench: BenchFile) -> History | None:
+    """What the devices of a virtual bench have been through, so that their decays go on where they stopped.
+
+    A real bench's devices know it themselves.
+    """
+    if bench.virtual is None or bench.backend != "virtual":
+        return None
+    with Spool.open(place, read_only=True) as spool:
+        places = spool.keys()
+        if not places:
+            return None
+        key, last = spool.trace(len(spool) - 1)
+    begun = (datetime.fromisoformat(last.start_utc) - bench.virtual.start).total_seconds()
+    taken = next(planned for planned in plan.traces() if planned.place == (key.point, key.device, key.repeat))
+    length = taken.request.n_samples * taken.request.interval_s
+    return History(Counter(device for _, device, _ in places), begun + length + plan.recipe.model.recovery.dark_time)

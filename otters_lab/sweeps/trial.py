@@ -1,0 +1,87 @@
+"""One trace before the hours begin: is the range right, is there light, is there hum?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from otters_lab.core.protocols import Array, Trace
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What one trace shows; None where it has no samples to say it.
+
+    range_use : largest |current| as a share of the range. signal_to_noise : drop over the decay / sd of one reading.
+    hum_A : amplitude at the line frequency in the lit samples (None where the sampling cannot show that frequency).
+    """
+
+    status: str
+    samples: int
+    range_use: float
+    baseline_A: float | None
+    plateau_A: float | None
+    drop_A: float | None
+    noise_A: float | None
+    signal_to_noise: float | None
+    hum_A: float | None
+    edge_uncertainty_s: float
+
+    def warnings(self) -> list[str]:
+        """What to mend before a sweep is started."""
+        found = []
+        if self.status != "ok":
+            found.append(f"the take is flagged: {self.status}")
+        if self.range_use > 0.95:
+            found.append("the range is nearly full: choose a larger one")
+        if self.range_use < 0.01:
+            found.append("less than 1 % of the range is used: choose a smaller one")
+        if self.signal_to_noise is not None and self.signal_to_noise < 20:
+            found.append("the decay is less than 20 times the noise of a reading")
+        if self.hum_A is not None and self.noise_A is not None and self.hum_A > 2 * self.noise_A:
+            found.append("mains hum exceeds the noise: check guard and shielding, or integrate whole line cycles")
+        steps = (self.baseline_A, self.plateau_A, self.noise_A)
+        if None not in steps and abs((self.plateau_A or 0.0) - (self.baseline_A or 0.0)) < 5 * (self.noise_A or 0.0):
+            found.append("the light makes no difference: check the source, the fibre and the switch")
+        return found
+
+
+def report_trial(trace: Trace, line_frequency_Hz: float) -> TrialReport:
+    """Judges one trace."""
+    t, current = trace.time_s, trace.current_A
+    half = trace.aperture_s / 2
+    dark = current[t + half < -trace.pulse_width_s]
+    lit = current[(t - half > -trace.pulse_width_s) & (t + half < 0)]
+    decay = current[t - half > trace.edge_uncertainty_s]
+    m = max(1, len(decay) // 20)
+    drop = float(np.mean(decay[:m]) - np.mean(decay[-m:])) if len(decay) > 1 else None
+    noise = _noise(dark) if len(dark) >= 8 else _noise(decay) if len(decay) >= 8 else None
+    return TrialReport(
+        status=trace.status,
+        samples=len(current),
+        range_use=float(np.max(np.abs(current), initial=0.0)) / trace.range_A,
+        baseline_A=float(np.mean(dark)) if len(dark) else None,
+        plateau_A=float(np.mean(lit)) if len(lit) else None,
+        drop_A=drop,
+        noise_A=noise,
+        signal_to_noise=abs(drop) / noise if drop is not None and noise else None,
+        hum_A=_amplitude(t[len(dark) : len(dark) + len(lit)], lit, line_frequency_Hz),
+        edge_uncertainty_s=trace.edge_uncertainty_s,
+    )
+
+
+def _noise(values: Array) -> float:
+    """sd of one reading from differences of neighbours, which a slow decay hardly touches."""
+    return float(np.std(np.diff(values)) / math.sqrt(2))
+
+
+def _amplitude(t: Array, values: Array, frequency_Hz: float) -> float | None:
+    """Amplitude of a sine at `frequency_Hz` by least squares; None where the samples cannot show it."""
+    if len(values) < 8 or np.median(np.diff(t)) > 0.5 / frequency_Hz or (t[-1] - t[0]) * frequency_Hz < 1:
+        return None
+    phase = 2 * math.pi * frequency_Hz * t
+    design = np.stack([np.cos(phase), np.sin(phase), np.ones_like(t), t - t.mean()], axis=1)
+    solution = np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(np.hypot(solution[0], solution[1]))

@@ -1,0 +1,96 @@
+"""The schedule of a training run, as a TOML file or as these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from otters_lab.core.tomlfile import StrictModel, load_model, read_toml
+from otters_lab.ttfs.convert import CodeConfig
+
+
+class ShapeConfig(StrictModel):
+    """The shape of teacher and student."""
+
+    hidden: int = Field(64, ge=8)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    feed_forward: int = Field(128, ge=8)
+    patch: list[int] = Field(default_factory=lambda: [2, 2], min_length=2, max_length=2)  # rows, columns
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ShapeConfig:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden = {self.hidden} is not a multiple of heads = {self.heads}")
+        return self
+
+
+class JitterConfig(StrictModel):
+    """Random moves of the training images."""
+
+    shift_px: float = Field(1.0, ge=0)
+    turn_rad: float = Field(0.2, ge=0)
+    zoom: float = Field(0.1, ge=0, lt=1)
+
+
+class TeacherConfig(StrictModel):
+    """Supervised training of the full-precision teacher."""
+
+    steps: int = Field(1500, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+
+
+class StageConfig(StrictModel):
+    """One stage of the student's training: which approximations are on, and how much device noise at its end.
+
+    The learning rates decay to 0 within the stage. Scales that the stage switches on are set from statistics first.
+    `noise` is the multiple of the reader's noise that the stage ends with (it ramps up from 0, or from the stage
+    before, over the first `ramp` share of the steps).
+    """
+
+    name: str
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    scale_lr: float = Field(1e-3, gt=0, le=2e-3)
+    activations: bool = True
+    weights: bool = False
+    states: bool = False
+    noise: float = Field(0.0, ge=0)
+    ramp: float = Field(0.5, ge=0, le=1)
+
+
+def _stages() -> list[StageConfig]:
+    return [
+        StageConfig(name="activations", steps=300, lr=1e-3),
+        StageConfig(name="weights", steps=800, lr=2e-3, weights=True),
+        StageConfig(name="states", steps=800, lr=2e-3, weights=True, states=True),
+        StageConfig(name="hybrid", steps=600, lr=1e-3, weights=True, states=True, noise=1.0),
+    ]
+
+
+class TrainingConfig(StrictModel):
+    """Everything that decides a training run, besides the task and the device."""
+
+    seed: int = Field(0, ge=0)
+    batch: int = Field(64, ge=1)
+    hidden_weight: float = Field(5.0, ge=0)  # of the relative hidden-state error, against the soft cross-entropy
+    temperature: float = Field(1.0, gt=0)
+    shape: ShapeConfig = ShapeConfig()
+    jitter: JitterConfig = JitterConfig()
+    code: CodeConfig = CodeConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    stages: list[StageConfig] = Field(default_factory=_stages, min_length=1)
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """A training configuration from TOML; what it leaves out keeps its default.
+
+    Raises
+    ------
+    InputError
+        for a file that is not there or not valid.
+    """
+    return load_model(TrainingConfig, read_toml(path))

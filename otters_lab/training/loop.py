@@ -1,0 +1,87 @@
+"""The training loop: AdamW, a learning rate that ends at 0, everything random keyed by (seed, purpose, step)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otters_lab.core.log import progress
+
+# Purposes of random numbers: streams that share a seed and a step never meet.
+BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS = range(5)
+
+WARM_UP = 0.05
+
+
+def generator(*key: int) -> torch.Generator:
+    """A torch generator of its own for each key."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+def batch_ids(n: int, batch: int, step: int, seed: int) -> Tensor:
+    """Indices of the examples of step `step`: a fresh permutation an epoch, its incomplete last batch left out."""
+    each = max(1, n // batch)
+    epoch, place = divmod(step, each)
+    order = torch.randperm(n, generator=generator(seed, BATCHES, epoch))
+    return order[place * batch : (place + 1) * batch]
+
+
+def rate_share(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: a short linear rise, then half a cosine down to 0."""
+    done = (step + 0.5) / steps
+    if done < WARM_UP:
+        return done / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def run_steps(
+    name: str,
+    groups: list[dict[str, Any]],
+    steps: int,
+    loss_at: Callable[[int], tuple[Tensor, Mapping[str, float]]],
+    log: Log,
+    after: Callable[[], None] | None = None,
+) -> None:
+    """Minimises `loss_at(step)` over the parameter groups (each with its `lr`); `after` runs behind each step."""
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    with progress(name, steps) as advance:
+        for step in range(steps):
+            share = rate_share(step, steps)
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * share
+            optimiser.zero_grad(set_to_none=True)
+            loss, parts = loss_at(step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            if after is not None:
+                after()
+            if step % 20 == 0 or step == steps - 1:
+                log.write(stage=name, step=step, loss=float(loss.detach()), lr_share=share, **parts)
+            advance(1)
+
+
+class Log:
+    """Appends JSON lines to a file that can be followed while training runs."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+
+    def write(self, **values: object) -> None:
+        """One line."""
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

@@ -1,0 +1,31 @@
+"""Predictions and accuracy of a model on examples, under given devices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import ViTForImageClassification
+
+from otters_lab.training.tasks import Examples
+from otters_lab.ttfs.device import Tables, using
+
+
+@torch.no_grad()
+def logits(
+    model: ViTForImageClassification, examples: Examples, tables: Tables | None = None, batch: int = 256
+) -> Tensor:
+    """Logits [n, classes]; row i of `tables` is example i's device."""
+    was_training = model.training
+    model.eval()
+    parts = []
+    for ids in torch.arange(len(examples)).split(batch):
+        with using(model, tables, ids):
+            parts.append(model(pixel_values=examples.x[ids]).logits)
+    model.train(was_training)
+    return torch.cat(parts)
+
+
+def accuracy(model: ViTForImageClassification, examples: Examples, tables: Tables | None = None) -> float:
+    """Share of examples whose largest logit is the label's."""
+    predicted = logits(model, examples, tables).argmax(dim=-1)
+    return float((predicted == examples.y).double().mean())

@@ -1,0 +1,94 @@
+"""Which kind of file of ours is this, and is it sound? Reads only; runs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from otters_lab.core.errors import InputError
+from otters_lab.core.tomlfile import TomlText, read_toml
+
+
+def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
+    """Validates one file; returns its `kind`, a `summary`, and for recipes the plan's size.
+
+    Raises
+    ------
+    InputError
+        for what a person wrote wrong, or a file of no kind of ours.
+    DamagedFileError
+        for a capture, calibration or checkpoint that is damaged or altered.
+    """
+    if path.is_dir():
+        return _check_checkpoint(path)
+    if path.suffix == ".toml":
+        return _check_toml(path, bench)
+    if path.suffix == ".json":
+        return _check_calibration(path)
+    if path.suffix in (".h5", ".spool"):
+        return _check_capture(path)
+    if not path.exists():
+        raise InputError("no such file", file=path)
+    raise InputError("cannot tell what this is", file=path, expected=".toml, .json, .h5, .spool or a checkpoint folder")
+
+
+def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
+    """A TOML file is of the kind whose top-level keys it shares most."""
+    from otters_lab.instruments.benchfile import BenchFile, load_bench
+    from otters_lab.sweeps.recipe import RecipeModel
+    from otters_lab.training.config import TrainingConfig, read_config
+
+    source = read_toml(path)
+    models = {"bench": BenchFile, "recipe": RecipeModel, "training configuration": TrainingConfig}
+    shared = {kind: len(set(model.model_fields) & set(source.data)) for kind, model in models.items()}
+    kind = max(shared, key=lambda name: shared[name])
+    if shared[kind] == 0:
+        raise InputError("has no key of a bench, a recipe or a training configuration", file=path)
+    if kind == "bench":
+        found = load_bench(path)
+        return {"kind": kind, "summary": f"{found.name}, backend {found.backend}, {len(found.switch.channels)} devices"}
+    if kind == "recipe":
+        return _check_recipe(source, bench)
+    config = read_config(path)
+    return {"kind": kind, "summary": f"{len(config.stages)} stages"}
+
+
+def _check_recipe(source: TomlText, bench: Path | None) -> dict[str, Any]:
+    from otters_lab.instruments.benchfile import load_bench
+    from otters_lab.sweeps.plan import Plan
+    from otters_lab.sweeps.recipe import recipe_from
+    from otters_lab.sweeps.sweep import check_plan
+
+    plan = Plan(recipe_from(source))
+    summary = f"{len(plan)} traces"
+    if bench is not None:
+        check_plan(plan, load_bench(bench))
+        summary += f", within the limits of {bench}"
+    return {"kind": "recipe", "summary": summary, "traces": len(plan), "duration_s": plan.duration_s}
+
+
+def _check_calibration(path: Path) -> dict[str, Any]:
+    from otters_lab.calibration.file import read_calibration
+
+    calibration = read_calibration(path)
+    failed = [gate.name for gate in calibration.gates if gate.verdict == "fail"]
+    verdict = "all gates passed" if not failed else f"failed: {', '.join(failed)}"
+    summary = f"chip {calibration.chip}, origin {calibration.header.origin}, {verdict}"
+    return {"kind": "calibration", "summary": summary, "failed_gates": failed}
+
+
+def _check_capture(path: Path) -> dict[str, Any]:
+    from otters_lab.measurements.capture import load_capture, open_capture
+
+    if path.suffix == ".spool":
+        with open_capture(path) as spool:
+            return {"kind": "spool", "summary": f"{spool.sizes['trace']} traces, not sealed yet"}
+    capture = load_capture(path)
+    return {"kind": "capture", "summary": f"{len(capture.table)} traces, origin {capture.origin}"}
+
+
+def _check_checkpoint(path: Path) -> dict[str, Any]:
+    from otters_lab.training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    return {"kind": "checkpoint", "summary": f"task {checkpoint.task}, every hash matches"}
