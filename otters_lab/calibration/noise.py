@@ -27,8 +27,13 @@ class ReadNoise:
     segments: int
 
     def rms_flicker(self, duration_s: float) -> float:
-        """rms of the 1/f part in the band of a record of `duration_s`, from 1/duration to the Nyquist frequency."""
-        return self.flicker * math.sqrt(max(0.0, math.log(duration_s / (2 * self.interval_s))))
+        """rms of the 1/f part in the band of a record of `duration_s`."""
+        low, high = self._band(duration_s)
+        return self.flicker * math.sqrt(math.log(high / low))
+
+    def _band(self, duration_s: float) -> tuple[float, float]:
+        """A record resolves bins 1/duration wide: the lowest begins at half of that, the last ends at Nyquist."""
+        return 0.5 / duration_s, 0.5 / self.interval_s
 
     def covariance(self, time_s: Array, duration_s: float) -> Array:
         """Covariance matrix [sample, sample] of readings at `time_s` in a record of `duration_s`.
@@ -38,7 +43,7 @@ class ReadNoise:
         result: Array = np.eye(len(time_s)) * self.white_sd**2
         if self.flicker == 0.0:
             return result
-        low, high = 1.0 / duration_s, 1.0 / (2 * self.interval_s)
+        low, high = self._band(duration_s)
         lag = np.abs(time_s[:, None] - time_s[None, :])
         lags, where = np.unique(np.round(lag, 12), return_inverse=True)
         values = np.full(lags.shape, math.log(high / low))

@@ -40,8 +40,8 @@ def recorded_levels(
     """Reads O(t_k) off recorded decays, in a calibration's own constants.
 
     time_s, current_A [trace, sample], NaN padded, 0 at the edge. Between samples the reading is linear in u**beta,
-    on which the mean curve is nearly straight; before the first sample it is extrapolated by a straight line through
-    the first ten.
+    on which the mean curve is nearly straight; beyond the first and the last sample it is extrapolated by a straight
+    line through the nearest ten.
 
     Raises
     ------
@@ -60,6 +60,6 @@ def recorded_levels(
             needed = float(model.level_times(n_levels)[-2] * model.window_s)
             raise InputError(f"trace {row} ends at {reach:.4g} s, before the level read at {needed:.4g} s")
         tables[row] = np.interp(x_k, x, value)
-        early = x_k < x[0]
-        tables[row, early] = np.polyval(np.polyfit(x[:_EDGE_SAMPLES], value[:_EDGE_SAMPLES], 1), x_k[early])
+        for beyond, end in ((x_k < x[0], slice(_EDGE_SAMPLES)), (x_k > x[-1], slice(-_EDGE_SAMPLES, None))):
+            tables[row, beyond] = np.polyval(np.polyfit(x[end], value[end], 1), x_k[beyond])
     return RecordedLevels(tables)

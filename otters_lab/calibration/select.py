@@ -115,7 +115,7 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
         table = capture.table
         usable = (table["status"] == "ok").to_numpy()
         if point is not None:
-            usable &= (table["point"] == point).to_numpy()
+            usable = usable & (table["point"] == point).to_numpy()
         for status, count in table.loc[table["status"] != "ok", "status"].value_counts().items():
             dropped[str(status)] = dropped.get(str(status), 0) + int(count)
         tables.append(table[usable])

@@ -16,7 +16,6 @@ from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.files import (
     pretty_json,
-    read_bytes,
     read_json,
     sha256_bytes,
     sha256_file,
@@ -143,7 +142,7 @@ def check_sidecar(path: Path) -> str | None:
         return None
     record = read_json(beside)
     recorded = record.get("file_sha256") if isinstance(record, dict) else None
-    actual = sha256_bytes(read_bytes(path))
+    actual = sha256_file(path)
     if recorded != actual:
         raise DamagedFileError(
             path, f"sha256 {actual[:12]}... does not match the {str(recorded)[:12]}... in {beside.name}"

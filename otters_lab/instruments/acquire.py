@@ -97,8 +97,8 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
         )
-    if not problems:
-        outside("number of samples", request.n_samples, *meter.samples, "1", "meter")
+    if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
+        problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
     return problems
 
 

@@ -66,6 +66,11 @@ class Bench:
         """What a later virtual bench needs to go on from here; empty on a real bench, whose devices know it."""
         return History() if self.virtual is None else self.virtual.world.history
 
+    @property
+    def truth(self) -> dict[str, Any] | None:
+        """What a virtual bench really is (true parameters, noise, latencies), for a capture's attributes; else None."""
+        return None if self.virtual is None else self.virtual.describe()
+
     def wait(self, seconds: float) -> None:
         """Lets the device recover."""
         self.clock.sleep(seconds)
@@ -128,7 +133,8 @@ class Bench:
                 unknown.append(str(error))
                 logger.error("could not make safe: %s", error)
         if unknown:
-            raise InstrumentError(f"output state unknown: {'; '.join(unknown)}")
+            before = f" (after: {self._failed})" if self._failed else ""
+            raise InstrumentError(f"output state unknown: {'; '.join(unknown)}{before}")
 
     def _clear(self, name: str) -> None:
         """Device clear, which empties both ends of a link where a late reply may be waiting."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -157,13 +158,13 @@ def _check_bytes(path: Path) -> None:
 def _check_is_ours(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs.get("format"), file.attrs.get("schema_version")
+            form, schema = str(file.attrs.get("format")), np.ravel(file.attrs.get("schema_version", 0)).tolist()
     except _UNREADABLE as error:
         raise DamagedFileError(path, f"cannot be read as HDF5 ({' '.join(str(error).split())})") from error
-    if found[0] != FORMAT:
+    if form != FORMAT:
         raise InputError("is an HDF5 file, but no capture of ours (another program's measurements?)", file=path)
-    if found[1] != SCHEMA_VERSION:
-        raise InputError("has another schema version", file=path, found=found[1], expected=str(SCHEMA_VERSION))
+    if schema != [SCHEMA_VERSION]:
+        raise InputError("has another schema version", file=path, found=schema[0], expected=str(SCHEMA_VERSION))
 
 
 def _open_sealed(path: Path) -> xr.Dataset:

@@ -63,7 +63,8 @@ def import_files(
     recordings = [read_recording(path, options or Options()) for path in paths]
     notes = _gathered(recordings)
     if not any(recording.traces for recording in recordings):
-        raise InputError(f"nothing to import; {notes[-1]}", file=paths[0])
+        where = "it" if len(paths) == 1 else f"it and {len(paths) - 1} more"
+        raise InputError(f"no falling edge of the light in {where}: nothing to import", file=paths[0])
     meta = CaptureMeta(
         origin="imported",
         chip=chip or _chip(recordings),

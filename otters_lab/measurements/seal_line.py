@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from otters_lab.core.errors import DamagedFileError
 
@@ -24,7 +25,7 @@ def append_seal_line(path: Path) -> None:
     with path.open("r+b") as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
-        line = _FORM.format(length=length, sha256=_sha256_of_next(file.fileno(), length))
+        line = _FORM.format(length=length, sha256=_sha256_of_next(file, length))
         file.seek(length)
         file.write(line.encode())
         file.flush()
@@ -51,7 +52,7 @@ def check_seal_line(path: Path) -> None:
     if found is None or int(found[1]) != length:
         raise DamagedFileError(path, "does not end in its seal line: cut short, or written by another program since")
     with path.open("rb") as file:
-        actual = _sha256_of_next(file.fileno(), length)
+        actual = _sha256_of_next(file, length)
     if actual != found[2].decode():
         raise DamagedFileError(
             path, f"sha256 {actual[:12]}... does not match the {found[2].decode()[:12]}... it was sealed with"
@@ -65,10 +66,10 @@ def _tail(path: Path) -> bytes:
         return file.read(_LENGTH)
 
 
-def _sha256_of_next(descriptor: int, length: int) -> str:
+def _sha256_of_next(file: BinaryIO, length: int) -> str:
     digest = hashlib.sha256()
     while length > 0:
-        block = os.read(descriptor, min(length, _BLOCK))
+        block = file.read(min(length, _BLOCK))
         if not block:
             break
         digest.update(block)

@@ -36,7 +36,6 @@ CREATE TABLE traces (
 );
 """
 
-
 _INSERT = "INSERT INTO traces (point, device, repeat, record, sha256, time, current) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -71,14 +70,14 @@ class Spool:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
+        partial = path.with_name(path.name + ".partial")
         try:
             if path.exists():
                 raise InputError("a spool stands here already: resume it, seal it or delete it", file=path)
             _forget(path)  # an orphaned -wal would be taken for this file's own
             about = (str(uuid.uuid4()), iso_utc((clock or SystemClock()).utc()), meta.model_dump_json())
-            partial = path.with_name(path.name + ".partial")
             partial.unlink(missing_ok=True)
-            with clear_sqlite_errors(path, safe=0):
+            with clear_sqlite_errors(path):
                 connection = sqlite3.connect(partial, isolation_level=None)
                 try:
                     connection.executescript(f"PRAGMA application_id = {_APPLICATION_ID}; BEGIN; {_SCHEMA}")
@@ -90,6 +89,7 @@ class Spool:
             fsync_dir(path.parent)
             return cls._connect(path, lock)
         except BaseException:
+            partial.unlink(missing_ok=True)
             lock.release()
             raise
 

@@ -14,10 +14,10 @@ class ShapeConfig(StrictModel):
     """The shape of teacher and student."""
 
     hidden: int = Field(64, ge=8)
-    layers: int = Field(3, ge=1)
+    layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     feed_forward: int = Field(128, ge=8)
-    patch: list[int] = Field(default_factory=lambda: [2, 2], min_length=2, max_length=2)  # rows, columns
+    patch: list[int] = Field(default_factory=lambda: [1, 8], min_length=2, max_length=2)  # pixels: height, width
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ShapeConfig:
@@ -29,7 +29,7 @@ class ShapeConfig(StrictModel):
 class JitterConfig(StrictModel):
     """Random moves of the training images."""
 
-    shift_px: float = Field(1.0, ge=0)
+    shift_px: float = Field(0.5, ge=0)
     turn_rad: float = Field(0.2, ge=0)
     zoom: float = Field(0.1, ge=0, lt=1)
 
@@ -37,8 +37,8 @@ class JitterConfig(StrictModel):
 class TeacherConfig(StrictModel):
     """Supervised training of the full-precision teacher."""
 
-    steps: int = Field(1500, ge=1)
-    lr: float = Field(2e-3, gt=0)
+    steps: int = Field(1200, ge=1)
+    lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
@@ -75,6 +75,7 @@ class TrainingConfig(StrictModel):
     """Everything that decides a training run, besides the task and the device."""
 
     seed: int = Field(0, ge=0)
+    threads: int = Field(1, ge=1)  # of torch; more than one does not pay at this size, and changes the last digits
     batch: int = Field(64, ge=1)
     hidden_weight: float = Field(5.0, ge=0)  # of the relative hidden-state error, against the soft cross-entropy
     temperature: float = Field(1.0, gt=0)

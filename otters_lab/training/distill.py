@@ -100,7 +100,8 @@ def _run_stage(
 
     @torch.no_grad()
     def keep_positive() -> None:
-        torch._foreach_clamp_min_(scales, 1e-4)
+        for scale in scales:
+            scale.clamp_(min=1e-4)
 
     run_steps(stage.name, groups, stage.steps, loss_at, log, after=keep_positive)
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from otters_lab.core.log import progress
 
-# Purposes of random numbers: streams that share a seed and a step never meet.
-BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS = range(5)
+# Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
+# step or run): numpy takes (1, 2) and (1, 2, 0) for the same seed.
+BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE = range(6)
 
 WARM_UP = 0.05
 
@@ -60,7 +61,7 @@ def run_steps(
                 group["lr"] = peak * share
             optimiser.zero_grad(set_to_none=True)
             loss, parts = loss_at(step)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             if after is not None:

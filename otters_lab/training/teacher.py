@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
@@ -22,12 +24,16 @@ def new_model(task: ImageTask, shape: ShapeConfig, seed: int) -> ViTForImageClas
         image_size=task.image_size,
         patch_size=shape.patch,
         num_channels=task.channels,
-        num_labels=task.classes,
         layer_norm_eps=1e-6,
+        **_labels(task),
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(seed, INITIAL_WEIGHTS).initial_seed())
+        torch.manual_seed(generator(seed, INITIAL_WEIGHTS, 0).initial_seed())
         return ViTForImageClassification(config)
+
+
+def _labels(task: ImageTask) -> dict[str, Any]:
+    return {"num_labels": task.classes}
 
 
 def training_batch(examples: Examples, moves: JitterConfig, size: int, step: int, seed: int) -> tuple[Tensor, Tensor]:

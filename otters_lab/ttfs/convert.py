@@ -7,7 +7,7 @@ position embeddings, LayerNorm, softmax, activation, residual sums.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -20,6 +20,8 @@ from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.device import sites
 from otters_lab.ttfs.functional import least_squares_scale
 from otters_lab.ttfs.layers import TTFSAttention, TTFSCode, TTFSLinear
+
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 ATTENTION_NAME = "otters_ttfs"
 # Where a model class keeps its stack of encoder layers, by config.model_type.
@@ -34,7 +36,7 @@ class CodeConfig(StrictModel):
     place: Literal["layer", "line"] = "layer"
 
 
-def convert(model: PreTrainedModel, config: CodeConfig) -> PreTrainedModel:
+def convert(model: Model, config: CodeConfig) -> Model:
     """Replaces the linears and the attention of every encoder layer; returns the same object.
 
     Scales are 1 until `calibrate_scales` sets them from data (or a state dict is loaded).

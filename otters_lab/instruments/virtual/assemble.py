@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from otters_lab.core.clock import Clock, VirtualClock
 from otters_lab.core.errors import InputError
@@ -25,6 +26,11 @@ class VirtualBench:
     light: Agilent33500Twin
     switch: Keithley2700Twin
     library: TwinLibrary
+
+    def describe(self) -> dict[str, Any]:
+        """True numbers of the world, and of its decays where they can tell."""
+        tell = getattr(self.world.decays, "describe", None)
+        return {**self.world.describe(), "decays": tell() if tell else {"origin": self.world.decays.origin}}
 
 
 def build_virtual(

@@ -57,16 +57,18 @@ class _RunningTimer:
 
     def next_event_s(self, now_s: float) -> float:
         """Consumes the next event: a missed one at once (the detector latches one), else the coming one."""
+        if not math.isfinite(self.started_s):
+            return math.inf
         first = 0 if self.timer.at_start else 1
         last = math.inf if self.timer.count == 0 else self.timer.count
         # A tick's worth of tolerance: sums of intervals are not exact in floating point.
         passed = math.floor((now_s - self.started_s) / self.timer.delay_s + 1e-9) - first + 1
-        passed = int(min(passed, last + 1 - first)) if math.isfinite(self.started_s) else 0
+        passed = int(min(passed, last + 1 - first))
         if passed > self.taken:
             self.taken = passed
             return now_s
         number = first + self.taken
-        if number > last or not math.isfinite(self.started_s):
+        if number > last:
             return math.inf
         self.taken += 1
         return self.started_s + number * self.timer.delay_s

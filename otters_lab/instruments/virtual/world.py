@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,16 @@ class World:
     def history(self) -> History:
         """What a later bench must be told to go on from here."""
         return History(dict(self._counts), self.now_s - self._on_since_s)
+
+    def describe(self) -> dict[str, Any]:
+        """Read noise (A/sqrt(Hz), and at 1 Hz for 1/f) and latencies (s) as they truly are."""
+        return {
+            "seed": self._seed,
+            "meter_latency_s": self.meter_latency_s,
+            "light_latency_s": self.light_latency_s,
+            "white_noise_A_per_rtHz": self._noise.white if self._noise else 0.0,
+            "flicker_noise_1Hz_A_per_rtHz": self._noise.flicker_1Hz if self._noise else 0.0,
+        }
 
     @property
     def now_s(self) -> float:

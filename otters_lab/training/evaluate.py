@@ -1,0 +1,93 @@
+"""The final evaluation on the test part: teacher, quantised network, spiking network under every kind of device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from otters_lab.core.log import progress
+from otters_lab.core.protocols import LevelReader
+from otters_lab.core.tomlfile import StrictModel
+from otters_lab.training.checkpoint import Checkpoint
+from otters_lab.training.loop import EVALUATION_NOISE
+from otters_lab.training.measure import accuracy, logits
+from otters_lab.training.tasks import Examples, find_task
+from otters_lab.ttfs.code import IdealReader
+from otters_lab.ttfs.device import draw
+
+
+class NoisyAccuracy(StrictModel):
+    """Accuracies of several runs; a run is one draw of the devices and of every example's noise."""
+
+    mean: float
+    sd: float | None  # between runs, n - 1; null for a single run
+    minimum: float
+    runs: list[float]
+
+
+class EvaluationResult(StrictModel):
+    """Accuracies (0..1) on the task's test part."""
+
+    task: str
+    examples: int
+    teacher: float
+    quantised: float
+    ttfs_ideal: float
+    ideal_equals_quantised: bool  # all logits bit for bit
+    under: dict[str, NoisyAccuracy]
+    seed: int
+
+
+def evaluate(
+    checkpoint: Checkpoint, readers: Mapping[str, LevelReader], *, runs: int = 20, seed: int = 0
+) -> EvaluationResult:
+    """Scores a checkpoint on the test part; each reader is a kind of device, by name.
+
+    Run-to-run noise is drawn for every example; a reader that tells devices apart (`ttfs.device.DeviceReader`) draws
+    them once a run and site. The draws of run r are decided by (seed, r, site, example) alone.
+
+    Raises
+    ------
+    InputError
+        if a reader has another number of levels than the network.
+    """
+    student = checkpoint.student
+    test = find_task(checkpoint.section.task).splits().test
+    ideal = draw(student, IdealReader(checkpoint.section.code.bits), len(test), (seed, EVALUATION_NOISE, 0))
+    quantised_logits, ideal_logits = logits(student, test), logits(student, test, ideal)
+    under = {}
+    for name, reader in readers.items():
+        with progress(f"evaluate, {name}", runs) as advance:
+            scores = []
+            for run in range(runs):
+                scores.append(noisy_accuracy(checkpoint, test, reader, run, seed))
+                advance(1)
+        under[name] = NoisyAccuracy(
+            mean=float(np.mean(scores)),
+            sd=float(np.std(scores, ddof=1)) if runs > 1 else None,
+            minimum=min(scores),
+            runs=scores,
+        )
+    return EvaluationResult(
+        task=checkpoint.section.task,
+        examples=len(test),
+        teacher=accuracy(checkpoint.teacher, test),
+        quantised=_share_right(quantised_logits, test),
+        ttfs_ideal=_share_right(ideal_logits, test),
+        ideal_equals_quantised=torch.equal(quantised_logits, ideal_logits),
+        under=under,
+        seed=seed,
+    )
+
+
+def noisy_accuracy(checkpoint: Checkpoint, examples: Examples, reader: LevelReader, run: int, seed: int) -> float:
+    """Accuracy in one run."""
+    place = checkpoint.section.code.place
+    tables = draw(checkpoint.student, reader, len(examples), (seed, EVALUATION_NOISE, run), place)
+    return accuracy(checkpoint.student, examples, tables)
+
+
+def _share_right(found: torch.Tensor, examples: Examples) -> float:
+    return float((found.argmax(dim=-1) == examples.y).double().mean())

@@ -1,0 +1,130 @@
+"""One training run: teacher, conversion, distillation through all stages, checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.files import read_bytes, sha256_bytes
+from otters_lab.core.protocols import LevelReader
+from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header
+from otters_lab.training.checkpoint import LOG, PROVENANCE, Section, write_checkpoint
+from otters_lab.training.config import TrainingConfig
+from otters_lab.training.distill import distil
+from otters_lab.training.loop import Log
+from otters_lab.training.measure import accuracy
+from otters_lab.training.tasks import find_task
+from otters_lab.training.teacher import train_teacher
+from otters_lab.ttfs.code import top_level
+from otters_lab.ttfs.convert import convert
+from otters_lab.ttfs.device import check_levels, counting, summaries
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run. Accuracies are of the validation part; the test part was not looked at."""
+
+    folder: Path
+    teacher_validation: float
+    stage_validation: dict[str, float]  # after each stage, under that stage's noise
+    teacher_s: float
+    student_s: float
+    header: Header
+
+
+def train(
+    task_name: str,
+    reader: LevelReader,
+    out: Path,
+    config: TrainingConfig | None = None,
+    calibration_path: Path | None = None,
+    *,
+    command: list[str] | None = None,
+) -> TrainResult:
+    """Trains teacher and student of a task and writes the checkpoint `out`.
+
+    `reader` gives the run-to-run noise of the stages that have some; `calibration_path` is the file it was read from,
+    which goes into the checkpoint (whoever made the reader has checked it). The same task, reader, configuration,
+    machine and versions give the same payload digest.
+
+    Raises
+    ------
+    InputError
+        for an unknown task, a reader of another number of levels, a patch that does not tile the image, an `out` that
+        is a file, or a calibration that is not there.
+    """
+    task, config = find_task(task_name), config or TrainingConfig()
+    check_levels(reader, top_level(config.code.bits))
+    if any(task.image_size % side for side in config.shape.patch):
+        raise InputError("the patch does not tile the image", key="shape.patch", found=config.shape.patch,
+                         expected=f"divisors of {task.image_size}")  # fmt: skip
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
+    calibration = None if calibration_path is None else read_bytes(calibration_path)
+    made_from = [] if calibration_path is None or calibration is None else [_reference(calibration_path, calibration)]
+    (out / PROVENANCE).unlink(missing_ok=True)
+    data, log = task.splits(), Log(out / LOG)
+    with _threads(config.threads):
+        started_s = time.monotonic()
+        teacher = train_teacher(task, data, config, log)
+        teacher_validation = accuracy(teacher, data.validation)
+        log.write(stage="teacher", validation_accuracy=teacher_validation)
+        teacher_done_s = time.monotonic()
+        student = convert(copy.deepcopy(teacher), config.code)
+        reached = distil(student, teacher, data, reader, config, log)
+        student_done_s = time.monotonic()
+        with counting(student):
+            accuracy(student, data.validation)
+            sites = summaries(student)
+    log.close()
+    header = new_header(
+        "checkpoint",
+        inputs=[ref for ref, _ in made_from],
+        origin=next((origin for _, origin in made_from), None),
+        config={"task": task.name, **config.model_dump()},
+        seeds={"training": config.seed, "split": task.split_seed},
+        command=command,
+    )
+    section = Section(
+        task=task.name,
+        code=config.code,
+        calibration_sha256=None if calibration is None else sha256_bytes(calibration),
+    )
+    header = write_checkpoint(out, student, teacher, section, sites, calibration, header)
+    return TrainResult(
+        folder=out,
+        teacher_validation=teacher_validation,
+        stage_validation=reached,
+        teacher_s=teacher_done_s - started_s,
+        student_s=student_done_s - teacher_done_s,
+        header=header,
+    )
+
+
+def _reference(path: Path, data: bytes) -> tuple[InputRef, Origin | None]:
+    """The calibration as an input, and its origin: a network trained on synthetic devices stays known as such."""
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise DamagedFileError(path, f"is not JSON ({error})") from None
+    header = parse_header(path, record.get("header") if isinstance(record, dict) else None)
+    return InputRef(role="calibration", name=path.name, uid=header.uid, sha256=sha256_bytes(data)), header.origin
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """torch on `n` threads: the order of float sums, and so the result, depends on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,88 @@
+"""Drivers that nobody here wrote, unmodified, on the twins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pyvisa
+from pymeasure.adapters import VISAAdapter
+from pymeasure.instruments.agilent import Agilent33500
+from pymeasure.instruments.keithley import Keithley2700
+
+from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
+from otters_lab.instruments.virtual.assemble import VirtualBench
+
+ENDS = {"read_termination": "\n", "write_termination": "\n"}
+
+
+@pytest.fixture
+def generator(twins: VirtualBench) -> Iterator[Agilent33500]:
+    adapter = VISAAdapter("GPIB0::10::INSTR", visa_library=twins.library, **ENDS)
+    yield Agilent33500(adapter)
+    adapter.connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("shape", "PULS"), ("voltage_high", 3.0), ("voltage_low", -1.0), ("pulse_period", 2.0), ("pulse_width", 2e-4),
+        ("burst_state", True), ("burst_mode", "GAT"), ("burst_ncycles", 3), ("trigger_source", "EXT"), ("output", True),
+        ("output_load", 50.0), ("frequency", 2e3),
+    ],
+)  # fmt: skip
+def test_pymeasures_generator_sets_and_reads_back(generator: Agilent33500, name: str, value: Any) -> None:
+    setattr(generator, name, value)
+    expected = pytest.approx(value) if isinstance(value, float) else value
+    assert getattr(generator, name) == expected
+    assert generator.check_errors() == []
+
+
+def test_pymeasures_matrix_closes_reads_back_and_opens(twins: VirtualBench) -> None:
+    adapter = VISAAdapter("GPIB0::16::INSTR", visa_library=twins.library, **ENDS)
+    matrix = Keithley2700(adapter)
+    assert matrix.cards[1] == "7709"
+    matrix.closed_channels = [101, 108]
+    assert matrix.closed_channels == [101, 108]
+    matrix.open_channels = [101]
+    assert matrix.closed_channels == [108]
+    matrix.open_all_channels()
+    assert matrix.closed_channels == []
+    assert matrix.check_errors() == []
+    adapter.connection.close()
+
+
+def test_our_roles_pass_the_identity_on(twins: VirtualBench, shipped: BenchFile) -> None:
+    def link(entry: InstrumentEntry) -> VISAAdapter:
+        return VISAAdapter(entry.address, visa_library=twins.library, **ENDS)
+
+    assert build_meter(link(shipped.meter), shipped, twins.world.clock).identify() == twins.meter.identity
+    assert build_light(link(shipped.light), shipped).identify() == twins.light.identity
+    assert build_switch(link(shipped.switch), shipped).identify() == twins.switch.identity
+
+
+def test_a_read_without_a_query_times_out_and_costs_the_time_out(twins: VirtualBench) -> None:
+    link = pyvisa.ResourceManager(twins.library).open_resource("GPIB0::18::INSTR", timeout=1500, **ENDS)
+    before_s = twins.world.now_s
+    with pytest.raises(pyvisa.VisaIOError, match="VI_ERROR_TMO"):
+        link.read()  # type: ignore[attr-defined]
+    assert twins.world.now_s - before_s == pytest.approx(1.5)
+    link.close()
+
+
+def test_a_command_over_an_unread_reply_loses_the_reply_and_queues_410(twins: VirtualBench) -> None:
+    link: Any = pyvisa.ResourceManager(twins.library).open_resource("GPIB0::18::INSTR", **ENDS)
+    link.write("*IDN?")
+    assert link.query(":SYST:ERR?") == '-410,"Query INTERRUPTED"'
+    link.write("*IDN?")
+    link.clear()
+    assert link.query(":SYST:ERR?") == '0,"No error"'
+    link.close()
+
+
+def test_a_long_reply_comes_in_chunks_and_whole(twins: VirtualBench) -> None:
+    link: Any = pyvisa.ResourceManager(twins.library).open_resource("GPIB0::18::INSTR", chunk_size=16, **ENDS)
+    assert link.query("*IDN?") == twins.meter.identity
+    link.close()

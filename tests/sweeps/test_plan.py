@@ -1,0 +1,98 @@
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otters_lab.core.protocols import Trace
+from otters_lab.core.tomlfile import TomlText
+from otters_lab.sweeps.plan import Plan
+from otters_lab.sweeps.recipe import load_recipe, parse_devices, recipe_from
+from otters_lab.sweeps.trial import report_trial
+
+TEXT = """
+devices = "1-4"
+repeats = 3
+window = "1 s"
+light = { drive = ["3 V", "5 V"], width = ["100 ms", "200 ms"] }
+bias = { voltage = "100 mV" }
+sampling = { dark = "60 ms", decay = "1 s", interval = "5 ms", aperture = "1 ms", range = "10 uA" }
+recovery = { dark_time = "2 s" }
+"""
+
+
+def plan(text=TEXT):
+    return Plan(recipe_from(TomlText(Path("recipe.toml"), text, tomllib.loads(text))))
+
+
+def test_every_setting_device_and_repeat_is_planned_once():
+    planned = list(plan().traces())
+    assert len(planned) == len(plan()) == 4 * 4 * 3
+    assert len({trace.place for trace in planned}) == 48
+    assert {trace.request.drive_V for trace in planned} == {3.0, 5.0}
+
+
+def test_repeats_are_outermost_and_devices_shuffled_anew():
+    planned = list(plan().traces())
+    assert [trace.repeat for trace in planned] == sorted(trace.repeat for trace in planned)
+    orders = [tuple(trace.device for trace in planned[i : i + 4]) for i in range(0, 48, 4)]
+    assert all(sorted(order) == [1, 2, 3, 4] for order in orders)
+    assert len(set(orders)) > 4
+
+
+def test_an_order_without_shuffling_is_the_recipe_s():
+    fixed = plan(TEXT + "[order]\nshuffle_devices = false\n")
+    assert [trace.device for trace in fixed.traces()][:4] == [1, 2, 3, 4]
+
+
+def test_the_digest_is_of_what_is_set_and_not_of_how_it_is_written():
+    base = plan().digest
+    assert plan("# remark\n" + TEXT.replace('"1 s"', '"1000 ms"')).digest == base
+    assert plan('title = "x"\n' + TEXT).digest == base
+    assert plan(TEXT.replace("repeats = 3", "repeats = 4")).digest != base
+
+
+def test_the_estimated_duration_is_the_sum_of_what_every_trace_takes():
+    per_repeat_and_device = sum(0.06 + width + 1 + 2 + 0.1 for width in (0.1, 0.2, 0.1, 0.2))
+    assert plan().duration_s == pytest.approx(per_repeat_and_device * 4 * 3)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, unique=True))
+def test_device_lists_read_back(devices):
+    assert parse_devices(",".join(map(str, devices))) == devices
+
+
+@pytest.mark.parametrize("text", ["", "1-", "-3", "a", "1;2", "3-1", "1,1", "1-3,2", "1.5", "٣", 4])
+def test_device_lists_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match=r"expected|found"):
+        parse_devices(text)
+
+
+def test_the_shipped_recipe_is_the_reference_sweep():
+    shipped = Plan(load_recipe(Path(__file__).parents[2] / "sweeps" / "decay.toml"))
+    assert len(shipped) == 400
+    assert shipped.recipe.model.window == 1.0
+
+
+def make_trace(current, status="ok"):
+    t = (np.arange(300) - 99.5) * 5e-3
+    return Trace(t, current(t), 1e-3, 1e-6, 0.4, 1e-5, "2026-01-01T00:00:00.000000Z", status)
+
+
+def test_a_trial_finds_hum_at_the_line_frequency():
+    rng = np.random.default_rng(0)
+    quiet = make_trace(lambda t: 1e-6 * (t > -0.4) + 1e-9 * rng.normal(size=t.size))
+    hum = make_trace(lambda t: 1e-6 * (t > -0.4) + 5e-9 * np.sin(2 * np.pi * 50 * t) + 1e-9 * rng.normal(size=t.size))
+    assert report_trial(quiet, 50.0).hum_A < 1e-9
+    assert report_trial(hum, 50.0).hum_A == pytest.approx(5e-9, rel=0.1)
+
+
+def test_a_trial_warns_of_no_light_a_full_range_and_a_flag():
+    rng = np.random.default_rng(0)
+    dark = report_trial(make_trace(lambda t: 9.9e-6 + 1e-9 * rng.normal(size=t.size), "overflow"), 50.0)
+    words = " ".join(dark.warnings())
+    assert "light makes no difference" in words
+    assert "range is nearly full" in words
+    assert "overflow" in words
