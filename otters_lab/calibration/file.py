@@ -211,12 +211,24 @@ def read_calibration(path: Path) -> Calibration:
         if it was altered: its payload digest or its sidecar's hash does not match.
     """
     record = read_json(path)
+    calibration = calibration_from(path, record)
+    check_sidecar(path)
+    return calibration
+
+
+def calibration_from(path: Path, record: Any) -> Calibration:
+    """A calibration from JSON that was read already; `path` is where it stood, for messages.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `read_calibration`, the sidecar aside.
+    """
     header = record.get("header") if isinstance(record, dict) else None
     if not isinstance(header, dict) or header.get("kind") != "calibration":
         raise InputError("is not a calibration", file=path, expected="a file written by `otters-lab fit`")
     if _digest(record) != header.get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered after the fit")
-    check_sidecar(path)
     try:
         return Calibration.model_validate(record)
     except ValidationError as failure:

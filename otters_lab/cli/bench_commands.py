@@ -57,9 +57,7 @@ def sweep(
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="A remark kept in the capture.")] = "",
     out: Annotated[Path | None, typer.Option("-o", "--output", metavar="CAPTURE", help="The capture (.h5).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the spool of an unfinished sweep.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and check limits; measure nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, check limits, measure nothing.")] = False,
     trial: Annotated[bool, typer.Option("--try", help="Take one trace and judge range, noise, hum.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,7 +12,7 @@ from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.calibration.file import Calibration
-    from otters_lab.energy.report import EnergyReport
+    from otters_lab.energy.report import EnergyReport, NetworkEnergy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
@@ -98,6 +98,65 @@ def _interval(sd: float | None, interval: tuple[float, float] | None) -> str:
     return f"{sd:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
 
 
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to learn: digits.")],
+    calibration: Annotated[Path, typer.Option("--calibration", metavar="C", help="Device model (.json).")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the checkpoint goes.")],
+    config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train teacher and student: distilled, spiking forward under the calibration's noise, quantised backward."""
+    from otters_lab.workflows.networks import train_on_calibration
+
+    result = train_on_calibration(task, calibration, out, config)
+    if as_json:
+        return print_json(
+            {
+                "checkpoint": str(result.folder),
+                "uid": result.header.uid,
+                "payload_digest": result.header.payload_digest,
+                "validation": {"teacher": result.teacher_validation, **result.stage_validation},
+                "teacher_s": result.teacher_s,
+                "student_s": result.student_s,
+            }
+        )
+    rows = [("teacher", f"{result.teacher_validation:.2%}")]
+    rows += [(f"student, after {stage}", f"{value:.2%}") for stage, value in result.stage_validation.items()]
+    print_table(("network", "validation accuracy"), rows)
+    print_line(
+        f"{result.folder}: trained in {result.teacher_s + result.student_s:.0f} s; the test part was not touched"
+    )
+    return None
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint.")],
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", metavar="C", help="Other devices than it was trained on.")
+    ] = None,
+    capture: Annotated[
+        Path | None, typer.Option("--capture", metavar="H5", help="Also read levels off these recorded traces.")
+    ] = None,
+    noise: Annotated[
+        float, typer.Option("--noise", metavar="R", help="Multiple of the calibration's sd.", min=0)
+    ] = 1.0,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy on the test part: teacher, quantised, spiking ideal, under sampled noise, on recorded traces."""
+    from otters_lab.workflows.networks import accuracies, evaluate_checkpoint
+
+    result = evaluate_checkpoint(
+        checkpoint, calibration_path=calibration, capture_path=capture, noise=noise, runs=runs, seed=seed
+    )
+    if as_json:
+        return print_json(result.model_dump())
+    title = f"{result.task}, {result.examples} test examples"
+    print_table(("network", "accuracy"), accuracies(result).items(), title=title)
+    return None
+
+
 def energy(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint.")],
     preset: Annotated[str, typer.Option("--preset", metavar="P", help="open22 or horowitz45.")] = "open22",
@@ -105,7 +164,7 @@ def energy(
     as_json: JsonOption = False,
 ) -> None:
     """Energy of one inference, term by term, every constant with its source, the unknown left open."""
-    from otters_lab.workflows.energetics import checkpoint_energy
+    from otters_lab.workflows.networks import checkpoint_energy
 
     report = checkpoint_energy(checkpoint, preset, hops)
     if as_json:
@@ -133,10 +192,11 @@ def break_even_line(report: EnergyReport) -> str:
     value = report.break_even_read_J
     if value is None:
         return f"preset {report.preset}: no break-even, since it leaves digital terms unknown"
-    start = f"preset {report.preset}, {report.hops:g} hops: the spiking network takes less than the same network run densely"
+    start = f"preset {report.preset}, {report.hops:g} hops:"
     if value <= 0:
-        return f"{start} under no cost of the device: its known terms alone take more"
-    return f"{start} if light and device read together cost less than {_joules(value)} a level read"
+        return f"{start} even with a free device the spiking network takes more than the same network run densely"
+    limit = f"light and device read together cost less than {_joules(value)} a level read"
+    return f"{start} the spiking network takes less than the same network run densely if {limit}"
 
 
 def energy_json(report: EnergyReport) -> dict[str, Any]:
@@ -168,7 +228,66 @@ def energy_json(report: EnergyReport) -> dict[str, Any]:
     }
 
 
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's workspace goes.")] = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """The whole road on the virtual bench: sweep, fit, train, evaluate, energy. About two minutes."""
+    import sys
+
+    from otters_lab.core.quantity import format_quantity
+    from otters_lab.workflows.demo import run_demo
+    from otters_lab.workflows.networks import accuracies
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    result = run_demo(folder, say)
+    failed = [gate.name for gate in result.calibration.gates if gate.verdict == "fail"]
+    if as_json:
+        print_json(
+            {
+                "traces": result.sweep.statuses,
+                "gates": {gate.name: gate.verdict for gate in result.calibration.gates},
+                "evaluation": result.evaluation.model_dump(),
+                "energy": [energy_json(report) for report in result.energy],
+                "seconds": result.seconds,
+                "files": {name: str(path) for name, path in result.files.items()},
+            }
+        )
+    else:
+        counted = ", ".join(f"{count} {status}" for status, count in result.sweep.statuses.items())
+        gates = len(result.calibration.gates)
+        rows = [("traces captured", f"{counted} (origin {result.sweep.header.origin})")]
+        rows.append(
+            ("fit gates", f"{gates - len(failed)} of {gates} passed" + "".join(f"; failed: {f}" for f in failed))
+        )
+        rows += [(f"digits: {name}", value) for name, value in accuracies(result.evaluation).items()]
+        rows += [
+            (f"energy: {network.network}, {report.hops:g} hops", _energy_cell(network))
+            for report in result.energy
+            for network in report.networks
+        ]
+        rows.append(("time", ", ".join(f"{name} {format_quantity(s, 's', 3)}" for name, s in result.seconds.items())))
+        rows += [(name, str(path)) for name, path in result.files.items()]
+        print_table(("demo", "result"), rows)
+        for report in result.energy:
+            print_line(break_even_line(report))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _energy_cell(network: NetworkEnergy) -> str:
+    """Energy per inference, with what it leaves out."""
+    if not network.unknown:
+        return f"{_joules(network.known_J)} an inference"
+    return f"{_joules(network.known_J)} an inference, without {', '.join(network.unknown)} (no published value)"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("fit")(fit)
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
     app.command("energy")(energy)
+    app.command("demo")(demo)

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.log import progress
@@ -125,23 +124,13 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str) -> C
         bench_text=bench.text,
         instruments=dict(open_.identities),
         parameter_units=PARAMETER_UNITS,
-        attributes={"window_s": recipe.model.window, **_truth(open_)},
+        attributes={"window_s": recipe.model.window, "synthetic_truth": open_.truth},
         plan_digest=plan.digest,
         planned_traces=len(plan),
         config=recipe.model.model_dump(),
         seeds={"order": recipe.model.order.seed},
         command=command_line(),
     )
-
-
-def _truth(bench: Bench) -> dict[str, Any]:
-    """What a virtual bench knows of itself, so that a synthetic capture says what it was made from."""
-    if bench.virtual is None:
-        return {}
-    describe = getattr(bench.virtual.world.decays, "describe", None)
-    virtual = bench.file.virtual
-    noise = None if virtual is None or virtual.noise is None else virtual.noise.model_dump()
-    return {"synthetic": describe() if describe else {}, "read_noise": noise}
 
 
 def _history(place: Path, plan: Plan, bench: BenchFile) -> History | None:

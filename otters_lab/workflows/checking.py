@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.core.errors import InputError
-from otters_lab.core.tomlfile import TomlText, read_toml
+from otters_lab.core.tomlfile import StrictModel, TomlText, read_toml
 
 
 def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
@@ -39,7 +39,11 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
     from otters_lab.training.config import TrainingConfig, read_config
 
     source = read_toml(path)
-    models = {"bench": BenchFile, "recipe": RecipeModel, "training configuration": TrainingConfig}
+    models: dict[str, type[StrictModel]] = {
+        "bench": BenchFile,
+        "recipe": RecipeModel,
+        "training configuration": TrainingConfig,
+    }
     shared = {kind: len(set(model.model_fields) & set(source.data)) for kind, model in models.items()}
     kind = max(shared, key=lambda name: shared[name])
     if shared[kind] == 0:
@@ -91,4 +95,4 @@ def _check_checkpoint(path: Path) -> dict[str, Any]:
     from otters_lab.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    return {"kind": "checkpoint", "summary": f"task {checkpoint.task}, every hash matches"}
+    return {"kind": "checkpoint", "summary": f"task {checkpoint.section.task}, every hash matches"}

@@ -1,0 +1,180 @@
+"""Networks on calibrations: training, evaluation under sampled and replayed devices, energy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from otters_lab.calibration.file import Calibration, calibration_from, read_calibration
+from otters_lab.calibration.model import DeviceModel
+from otters_lab.calibration.replay import RecordedLevels, recorded_levels
+from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
+from otters_lab.core.files import pretty_json, write_atomically
+from otters_lab.core.protocols import LevelReader
+from otters_lab.core.provenance import new_header, reference, write_sidecar
+from otters_lab.energy.constants import MEAN_HOPS
+from otters_lab.energy.report import EnergyReport, energy_report
+from otters_lab.measurements.capture import load_capture
+from otters_lab.training.checkpoint import CALIBRATION, Checkpoint, load_checkpoint
+from otters_lab.training.config import TrainingConfig, read_config
+from otters_lab.training.evaluate import EvaluationResult, evaluate
+from otters_lab.training.train import TrainResult, train
+
+RUN_TO_RUN = "run-to-run"
+WITH_DEVICES = "run-to-run and device-to-device"
+REPLAYED = "replayed traces"
+
+
+def usable_calibration(path: Path) -> Calibration:
+    """A calibration that may be trained and evaluated on.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `read_calibration`.
+    RefusedError
+        if a gate failed.
+    """
+    return _usable(read_calibration(path), path)
+
+
+def _usable(calibration: Calibration, path: Path) -> Calibration:
+    failed = [gate.name for gate in calibration.gates if gate.verdict == "fail"]
+    if failed:
+        raise RefusedError(f"{path}: this calibration failed its gates: {', '.join(failed)}")
+    return calibration
+
+
+def train_on_calibration(task: str, calibration_path: Path, out: Path, config_path: Path | None = None) -> TrainResult:
+    """Trains a task with a calibration's run-to-run noise in the forward pass.
+
+    Raises
+    ------
+    InputError, DamagedFileError, RefusedError
+        as `usable_calibration` and `train`.
+    """
+    model = usable_calibration(calibration_path).device_model()
+    config = read_config(config_path) if config_path else TrainingConfig()
+    return train(task, model.reader(2**config.code.bits), out, config, calibration_path)
+
+
+def evaluate_checkpoint(
+    folder: Path,
+    *,
+    calibration_path: Path | None = None,
+    capture_path: Path | None = None,
+    noise: float = 1.0,
+    runs: int = 20,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Scores a checkpoint under sampled devices, and on a capture's recorded traces if one is given.
+
+    The calibration is the one given, else the one the network was trained on. `noise` multiplies its sd. The result
+    goes into the folder of the checkpoint as ``evaluation.json``.
+
+    Raises
+    ------
+    InputError
+        if there is no calibration at all, or the capture does not reach the levels.
+    DamagedFileError, RefusedError
+        for damaged files and failed gates.
+    """
+    checkpoint = load_checkpoint(folder)
+    calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
+    readers = sampled_readers(scaled(calibration.device_model(), noise), 2**checkpoint.section.code.bits)
+    inputs = []
+    if capture_path is not None:
+        readers[REPLAYED] = replayed_reader(capture_path, calibration, 2**checkpoint.section.code.bits)
+        inputs.append(reference(capture_path, "capture"))
+    if calibration_path is not None:
+        inputs.append(reference(calibration_path, "calibration", calibration.header.uid))
+    result = evaluate(checkpoint, readers, runs=runs, seed=seed)
+    header = new_header(
+        "evaluation",
+        origin=calibration.header.origin,
+        inputs=inputs,
+        config={"noise": noise, "runs": runs, "checkpoint": checkpoint.header.uid},
+        seeds={"evaluation": seed},
+    )
+    path = folder / "evaluation.json"
+    write_atomically(path, pretty_json({"header": header.model_dump(), **result.model_dump()}))
+    write_sidecar(path, header)
+    return result
+
+
+def embedded_calibration(checkpoint: Checkpoint) -> Calibration:
+    """The calibration that a network was trained on.
+
+    Raises
+    ------
+    InputError
+        if the checkpoint holds none.
+    """
+    if checkpoint.calibration is None:
+        raise InputError("holds no calibration", file=checkpoint.folder, expected="--calibration C")
+    path = checkpoint.folder / CALIBRATION
+    try:
+        record = json.loads(checkpoint.calibration)
+    except ValueError as error:
+        raise DamagedFileError(path, f"is not JSON ({error})") from None
+    return _usable(calibration_from(path, record), path)
+
+
+def scaled(model: DeviceModel, noise: float) -> DeviceModel:
+    """The model with every sd multiplied by `noise`."""
+    return replace(model, run_to_run=model.run_to_run * noise**2, device_to_device=model.device_to_device * noise**2)
+
+
+def sampled_readers(model: DeviceModel, n_levels: int) -> dict[str, LevelReader]:
+    """The two kinds of sampled device by name."""
+    return {RUN_TO_RUN: model.reader(n_levels), WITH_DEVICES: model.reader(n_levels, devices=True)}
+
+
+def replayed_reader(capture_path: Path, calibration: Calibration, n_levels: int) -> RecordedLevels:
+    """Levels read off a capture's good traces, in the constants of `calibration`.
+
+    Raises
+    ------
+    InputError
+        if the capture was taken at several settings or has no good trace.
+    """
+    capture = load_capture(capture_path)
+    device = calibration.device
+    good = (capture.table["status"] == "ok").to_numpy()
+    if device is None or not good.any() or capture.table["point"].nunique() > 1:
+        raise InputError("cannot be replayed", file=capture_path, expected="good traces of one setting")
+    constants = device.constants
+    return recorded_levels(
+        capture.time_s[good],
+        capture.current_A[good],
+        calibration.device_model(),
+        constants.I_edge_A,
+        constants.I_end_A,
+        n_levels,
+    )
+
+
+def checkpoint_energy(folder: Path, preset: str, hops: float | None = None) -> EnergyReport:
+    """Energy of one inference of a trained network, from what its sites fire on its own validation data.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        for a folder that is no checkpoint, a damaged one, or an unknown preset.
+    """
+    return energy_report(load_checkpoint(folder).sites, preset, MEAN_HOPS if hops is None else hops)
+
+
+def accuracies(result: EvaluationResult) -> Mapping[str, str]:
+    """An evaluation as lines for people: what was scored -> accuracy, with spread where there were runs."""
+    lines = {
+        "teacher, full precision": f"{result.teacher:.2%}",
+        "quantised network (QNN)": f"{result.quantised:.2%}",
+        "TTFS, ideal device": f"{result.ttfs_ideal:.2%}",
+    }
+    for name, scores in result.under.items():
+        sd = "" if scores.sd is None else f" +- {scores.sd:.2%}"
+        lines[f"TTFS, {name}"] = f"{scores.mean:.2%}{sd}, min {scores.minimum:.2%} of {len(scores.runs)}"
+    return lines

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from otters_lab.core.errors import InputError
+from otters_lab.training.config import StageConfig, TrainingConfig, read_config
+from otters_lab.training.distill import hidden_error, noise_at, scaled, soft_cross_entropy
+from otters_lab.training.loop import batch_ids, generator, rate_share
+from otters_lab.ttfs.layers import TTFSLinear
+
+
+def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> None:
+    epochs = [torch.cat([batch_ids(12, 4, step, seed=5) for step in range(3 * e, 3 * e + 3)]) for e in (0, 1)]
+    assert sorted(epochs[0].tolist()) == sorted(epochs[1].tolist()) == list(range(12))
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert torch.equal(batch_ids(12, 4, 4, seed=5), epochs[1][4:8])
+
+
+def test_random_numbers_are_decided_by_their_key_alone() -> None:
+    first, again, other = (torch.rand(3, generator=generator(*key)) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_learning_rate_rises_once_and_ends_at_zero() -> None:
+    shares = [rate_share(step, 400) for step in range(400)]
+    peak = shares.index(max(shares))
+    assert 0.99 < shares[peak] <= 1.0
+    assert shares[: peak + 1] == sorted(shares[: peak + 1])
+    assert shares[peak:] == sorted(shares[peak:], reverse=True)
+    assert shares[-1] < 1e-5
+
+
+def test_noise_ramps_from_the_last_stage_s_to_this_one_s() -> None:
+    stage = StageConfig(name="s", steps=100, lr=1e-3, noise=2.0, ramp=0.5)
+    assert [noise_at(step, stage, 1.0) for step in (0, 25, 50, 99)] == [1.0, 1.5, 2.0, 2.0]
+    assert noise_at(0, stage.model_copy(update={"ramp": 0.0}), 1.0) == 2.0
+
+
+def test_scaled_tables_go_from_the_ideal_device_to_the_measured_one_and_beyond() -> None:
+    model = torch.nn.Sequential()
+    model.add_module("a", TTFSLinear(torch.nn.Linear(2, 2), bits=2, signed=True))
+    table = torch.tensor([[[3.3, 2.0, 1.0, 0.5]]])
+    for multiple, expected in ((0.0, [3, 2, 1, 0]), (1.0, [3.3, 2, 1, 0.5]), (2.0, [3.6, 2, 1, 1.0])):
+        found = scaled(model, {"a.code": table}, multiple)["a.code"].flatten().tolist()
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_hidden_error_is_relative_to_the_teacher_s_size() -> None:
+    wanted = [torch.full((2, 3), 2.0), torch.full((2, 3), 10.0)]
+    assert hidden_error(wanted, wanted, [4.0, 100.0]) == 0
+    assert hidden_error([0 * h for h in wanted], wanted, [4.0, 100.0]) == 1
+
+
+def test_soft_cross_entropy_is_least_at_the_teacher_s_logits_where_it_is_their_entropy() -> None:
+    wanted = torch.tensor([[0.0, math.log(3.0)]])
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert float(soft_cross_entropy(wanted + 5, wanted, 1.0)) == pytest.approx(entropy, rel=1e-6)
+    found = torch.tensor([[0.3, 0.1]], requires_grad=True)
+    soft_cross_entropy(found, wanted, 1.0).backward()
+    assert found.grad is not None
+    torch.testing.assert_close(found.grad, torch.softmax(found.detach(), -1) - torch.tensor([[0.25, 0.75]]))
+
+
+def test_a_configuration_file_changes_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text('seed = 3\n[shape]\nhidden = 32\n[[stages]]\nname = "one"\nsteps = 5\nlr = 1e-3\nweights = true\n')
+    config = read_config(path)
+    assert (config.seed, config.shape.hidden, config.shape.heads, config.batch) == (3, 32, 4, TrainingConfig().batch)
+    assert [(s.name, s.weights, s.states) for s in config.stages] == [("one", True, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sed = 1", r'sed: unknown key.*\(did you mean "seed"\?\)'),
+        ("[shape]\nhidden = 30\n", "shape: hidden = 30 is not a multiple of heads = 4"),
+        ('[[stages]]\nname = "x"\nsteps = 0\nlr = 1e-3', r"train.toml:3: stages.0.steps: found 0"),
+        ("[code]\nbits = 7", "train.toml:2: code.bits: found 7"),
+        ("stages = []", "stages: found"),
+    ],
+)
+def test_a_bad_configuration_is_refused_by_line_and_key(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        read_config(path)
