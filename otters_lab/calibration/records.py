@@ -98,7 +98,10 @@ def _level_table(model: DeviceModel, population: Population, first_s: float) -> 
         if not any(part.resolved):
             return [None] * N_LEVELS, None
         covariance = sensitivity @ part.covariance @ sensitivity.T
-        return [rounded(float(v)) for v in np.sqrt(np.diag(covariance))], matrix_record(covariance)
+        # A level that only an unresolved parameter moves (O0 at k = 0) has an unknown spread, not none.
+        known = [bool(value > 0) for value in np.diag(covariance)]
+        sd = [rounded(float(v) ** 0.5) if k else None for v, k in zip(np.diag(covariance), known, strict=True)]
+        return sd, matrix_record(covariance, known)
 
     run_sd, run_cov = spread(population.run_to_run)
     device_sd, device_cov = spread(population.device_to_device)

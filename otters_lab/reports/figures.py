@@ -23,7 +23,7 @@ _STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.3,
 }
-_MAX_TRACES = 200
+_MAX_TRACES = 40
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -42,13 +42,13 @@ def capture_figure(capture: Capture, path: Path) -> Path:
         for row in rows:
             colour = f"C{int(np.searchsorted(devices, capture.table['device'].iloc[row])) % 10}"
             t, current = capture.time_s[row], capture.current_A[row] * 1e9
-            whole.plot(t, current, color=colour, lw=0.4, alpha=0.4)
+            whole.plot(t, current, color=colour, lw=0.6, alpha=0.7)
             after = t > 0
-            decay.plot(np.sqrt(t[after]), current[after], color=colour, lw=0.4, alpha=0.4)
+            decay.plot(np.sqrt(t[after]), current[after], color=colour, lw=0.6, alpha=0.7)
         whole.set(xlabel="time after the light's edge (s)", ylabel="current (nA)", title="whole records")
-        decay.set(xlabel=r"$\sqrt{\mathrm{time}}$ (s$^{1/2}$)", ylabel="current (nA)", title="decays")
-        origin = f"{capture.path.name}: {len(capture.table)} traces, {len(devices)} devices, origin {capture.origin}"
-        figure.suptitle(origin)
+        decay.set(xlabel="square root of time (s^0.5)", ylabel="current (nA)", title="decays")
+        shown = f"{len(rows)} of {len(capture.table)} traces"
+        figure.suptitle(f"{capture.path.name}: {shown}, {len(devices)} devices, origin {capture.origin}")
         return _save(figure, path)
 
 
