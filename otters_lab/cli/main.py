@@ -52,10 +52,8 @@ def run() -> NoReturn:
     # A terminated sweep must leave through the same door as an interrupted one: the bench is made safe on the way.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=False)
-        code = 0
-    except typer.Exit as exit_:
-        code = exit_.exit_code
+        # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
+        code = int(app(standalone_mode=False) or 0)
     except OttersError as error:
         if debug:
             raise

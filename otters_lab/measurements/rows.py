@@ -20,14 +20,17 @@ WHOLE = f"{HEAD}, time, current"
 
 
 class Record(NamedTuple):
-    """A trace without its samples: the per-trace variables, the parameters, and the SHA-256 of the samples."""
+    """A trace without its samples: the per-trace variables, the parameters, the SHA-256 of the samples, and what the
+    sweep wanted to know again on a resume.
+    """
 
     row: Row
     parameters: dict[str, float]
     samples_sha256: str
+    state: Any
 
 
-def encode(key: TraceKey, trace: Trace) -> tuple[int, int, int, str, str, bytes, bytes]:
+def encode(key: TraceKey, trace: Trace, state: Any = None) -> tuple[int, int, int, str, str, bytes, bytes]:
     """Point, device, repeat, record, checksum, times, currents (little-endian float64).
 
     The record is canonical JSON, unknown values null; it holds the hash of the samples, and the checksum covers
@@ -41,7 +44,8 @@ def encode(key: TraceKey, trace: Trace) -> tuple[int, int, int, str, str, bytes,
     time, current = _blob(trace.time_s), _blob(trace.current_A)
     known = {name: _null_if_nan(value) for name, value in describe(key, trace).items()}
     parameters = {name: float(value) for name, value in key.parameters.items() if not math.isnan(value)}
-    record = canonical_json({**known, "parameters": parameters, "samples": _samples_sha256(time, current)}).decode()
+    extra = {"parameters": parameters, "samples": _samples_sha256(time, current), "state": state}
+    record = canonical_json({**known, **extra}).decode()
     place = (int(key.point), int(key.device), int(key.repeat))
     return (*place, record, _row_sha256(*place, record), time, current)
 
@@ -58,11 +62,11 @@ def decode_head(path: Path, head: tuple[Any, ...]) -> Record:
     if sha256 != _row_sha256(point, device, repeat, record):
         raise DamagedFileError(path, f"trace {seq} does not match its checksum")
     row: dict[str, Any] = json.loads(record)
-    parameters, samples = row.pop("parameters"), row.pop("samples")
+    parameters, samples, state = row.pop("parameters"), row.pop("samples"), row.pop("state")
     for name in row:
         if name not in TEXTS and name not in INTEGERS:
             row[name] = math.nan if row[name] is None else float(row[name])
-    return Record(row, {name: float(value) for name, value in parameters.items()}, samples)
+    return Record(row, {name: float(value) for name, value in parameters.items()}, samples, state)
 
 
 def decode(path: Path, stored: tuple[Any, ...]) -> tuple[TraceKey, Trace]:
@@ -74,7 +78,7 @@ def decode(path: Path, stored: tuple[Any, ...]) -> tuple[TraceKey, Trace]:
         if it is not what was stored.
     """
     *head, time, current = stored
-    row, parameters, samples = decode_head(path, tuple(head))
+    row, parameters, samples, _ = decode_head(path, tuple(head))
     if samples != _samples_sha256(time, current):
         raise DamagedFileError(path, f"the samples of trace {head[0]} do not match their checksum")
     fields: dict[str, Any] = dict(row)

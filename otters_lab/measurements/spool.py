@@ -140,8 +140,10 @@ class Spool:
                 connection.close()
                 raise
 
-    def append(self, key: TraceKey, trace: Trace) -> None:
+    def append(self, key: TraceKey, trace: Trace, state: Any = None) -> None:
         """Stores one trace; when this returns the trace is on the disk (acknowledged).
+
+        `state` is any JSON value that a resumed sweep needs (`last_state`); it does not go into the capture.
 
         Raises
         ------
@@ -152,7 +154,7 @@ class Spool:
         """
         self._check(key, trace)
         try:
-            row = rows.encode(key, trace)
+            row = rows.encode(key, trace, state)
         except ValueError:
             raise InputError(f"{_name(key)}: a value is infinite; what is not known is NaN", file=self.path) from None
         with clear_sqlite_errors(self.path, safe=self._acknowledged):
@@ -207,6 +209,12 @@ class Spool:
         if row is None:
             raise IndexError(index)
         return rows.decode(self.path, row)
+
+    def last_state(self) -> Any:
+        """The `state` that came with the last trace; None if there is no trace."""
+        with clear_sqlite_errors(self.path):
+            row = self._connection.execute(f"SELECT {rows.HEAD} FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else rows.decode_head(self.path, row).state
 
     def close(self) -> None:
         """Closes the file; the write-ahead log is folded in. A second call does nothing."""

@@ -76,13 +76,19 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
         raise InputError("there is nothing to resume", file=place)
     if place.exists() and not resume:
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
-    history = _history(place, plan, bench) if resume else None
+    dark_time_s = plan.recipe.model.recovery.dark_time
+    history = _history(place, dark_time_s) if resume else None
     with open_bench(bench, history=history) as open_:
         meta = _meta(plan, bench, open_, chip, note)
         spool = Spool.open(place, meta=meta) if resume else Spool.create(place, meta, clock=open_.clock)
         with spool, progress(f"sweeping {chip}", len(plan)) as advance:
             done = spool.keys()
             advance(len(done))
+
+            def store(key: TraceKey, trace: Trace) -> None:
+                history = open_.history
+                pulses = {str(device): count for device, count in history.pulses.items()}
+                spool.append(key, trace, {"pulses": pulses, "elapsed_s": history.elapsed_s})
 
             def count(key: TraceKey, trace: Trace) -> None:
                 advance(1)
@@ -91,9 +97,9 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
                 plan.traces(),
                 open_,
                 chip=chip,
-                sinks=(spool.append, count),
+                sinks=(store, count),
                 done=done,
-                dark_time_s=plan.recipe.model.recovery.dark_time,
+                dark_time_s=dark_time_s,
             )
             statuses = Counter(str(record.row["status"]) for record in spool.records())
     header = seal(place, capture)
@@ -133,19 +139,14 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str) -> C
     )
 
 
-def _history(place: Path, plan: Plan, bench: BenchFile) -> History | None:
-    """What the devices of a virtual bench have been through, so that their decays go on where they stopped.
+def _history(place: Path, dark_time_s: float) -> History | None:
+    """What the devices of a virtual bench had been through when the last trace was stored, and the rest after it.
 
-    A real bench's devices know it themselves.
+    A real bench's devices know it themselves, and its history is empty.
     """
-    if bench.virtual is None or bench.backend != "virtual":
-        return None
     with Spool.open(place, read_only=True) as spool:
-        places = spool.keys()
-        if not places:
-            return None
-        key, last = spool.trace(len(spool) - 1)
-    begun = (datetime.fromisoformat(last.start_utc) - bench.virtual.start).total_seconds()
-    taken = next(planned for planned in plan.traces() if planned.place == (key.point, key.device, key.repeat))
-    length = taken.request.n_samples * taken.request.interval_s
-    return History(Counter(device for _, device, _ in places), begun + length + plan.recipe.model.recovery.dark_time)
+        state = spool.last_state()
+    if state is None:
+        return None
+    pulses = {int(device): count for device, count in state["pulses"].items()}
+    return History(pulses, state["elapsed_s"] + dark_time_s)
