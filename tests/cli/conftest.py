@@ -10,6 +10,11 @@ ROOT = Path(__file__).parents[2]
 def cli(monkeypatch, capsys):
     """cli("fit", path, ...) -> (exit code, stdout, stderr), by the program's own entry point."""
     from otters_lab.cli.main import run
+    from otters_lab.core.log import logger
+
+    # A command sets up logging for its process; in a test run that process goes on.
+    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["otters-lab", *(str(word) for word in words)])
