@@ -243,11 +243,12 @@ def demo(
         print(text, file=sys.stderr, flush=True)
 
     result = run_demo(folder, say)
+    statuses = {str(k): int(v) for k, v in result.capture.table["status"].value_counts().items()}
     failed = [gate.name for gate in result.calibration.gates if gate.verdict == "fail"]
     if as_json:
         print_json(
             {
-                "traces": result.sweep.statuses,
+                "traces": statuses,
                 "gates": {gate.name: gate.verdict for gate in result.calibration.gates},
                 "evaluation": result.evaluation.model_dump(),
                 "energy": [energy_json(report) for report in result.energy],
@@ -256,9 +257,9 @@ def demo(
             }
         )
     else:
-        counted = ", ".join(f"{count} {status}" for status, count in result.sweep.statuses.items())
+        counted = ", ".join(f"{count} {status}" for status, count in statuses.items())
         gates = len(result.calibration.gates)
-        rows = [("traces captured", f"{counted} (origin {result.sweep.header.origin})")]
+        rows = [("traces captured", f"{counted} (origin {result.capture.origin})")]
         rows.append(
             ("fit gates", f"{gates - len(failed)} of {gates} passed" + "".join(f"; failed: {f}" for f in failed))
         )

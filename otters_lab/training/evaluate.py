@@ -12,7 +12,7 @@ from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.loop import EVALUATION_NOISE
-from otters_lab.training.measure import accuracy, logits
+from otters_lab.training.measure import accuracy, logits, torch_threads
 from otters_lab.training.tasks import Examples, find_task
 from otters_lab.ttfs.code import IdealReader
 from otters_lab.ttfs.device import draw
@@ -41,7 +41,7 @@ class EvaluationResult(StrictModel):
 
 
 def evaluate(
-    checkpoint: Checkpoint, readers: Mapping[str, LevelReader], *, runs: int = 20, seed: int = 0
+    checkpoint: Checkpoint, readers: Mapping[str, LevelReader], *, runs: int = 20, seed: int = 0, threads: int = 1
 ) -> EvaluationResult:
     """Scores a checkpoint on the test part; each reader is a kind of device, by name.
 
@@ -56,24 +56,14 @@ def evaluate(
     student = checkpoint.student
     test = find_task(checkpoint.section.task).splits().test
     ideal = draw(student, IdealReader(checkpoint.section.code.bits), len(test), (seed, EVALUATION_NOISE, 0))
-    quantised_logits, ideal_logits = logits(student, test), logits(student, test, ideal)
-    under = {}
-    for name, reader in readers.items():
-        with progress(f"evaluate, {name}", runs) as advance:
-            scores = []
-            for run in range(runs):
-                scores.append(noisy_accuracy(checkpoint, test, reader, run, seed))
-                advance(1)
-        under[name] = NoisyAccuracy(
-            mean=float(np.mean(scores)),
-            sd=float(np.std(scores, ddof=1)) if runs > 1 else None,
-            minimum=min(scores),
-            runs=scores,
-        )
+    with torch_threads(threads):
+        teacher = accuracy(checkpoint.teacher, test)
+        quantised_logits, ideal_logits = logits(student, test), logits(student, test, ideal)
+        under = {name: _noisy(checkpoint, test, name, reader, runs, seed) for name, reader in readers.items()}
     return EvaluationResult(
         task=checkpoint.section.task,
         examples=len(test),
-        teacher=accuracy(checkpoint.teacher, test),
+        teacher=teacher,
         quantised=_share_right(quantised_logits, test),
         ttfs_ideal=_share_right(ideal_logits, test),
         ideal_equals_quantised=torch.equal(quantised_logits, ideal_logits),
@@ -82,11 +72,22 @@ def evaluate(
     )
 
 
-def noisy_accuracy(checkpoint: Checkpoint, examples: Examples, reader: LevelReader, run: int, seed: int) -> float:
-    """Accuracy in one run."""
-    place = checkpoint.section.code.place
-    tables = draw(checkpoint.student, reader, len(examples), (seed, EVALUATION_NOISE, run), place)
-    return accuracy(checkpoint.student, examples, tables)
+def _noisy(
+    checkpoint: Checkpoint, examples: Examples, name: str, reader: LevelReader, runs: int, seed: int
+) -> NoisyAccuracy:
+    scores = []
+    with progress(f"evaluate, {name}", runs) as advance:
+        for run in range(runs):
+            key = (seed, EVALUATION_NOISE, run)
+            tables = draw(checkpoint.student, reader, len(examples), key, checkpoint.section.code.place)
+            scores.append(accuracy(checkpoint.student, examples, tables))
+            advance(1)
+    return NoisyAccuracy(
+        mean=float(np.mean(scores)),
+        sd=float(np.std(scores, ddof=1)) if runs > 1 else None,
+        minimum=min(scores),
+        runs=scores,
+    )
 
 
 def _share_right(found: torch.Tensor, examples: Examples) -> float:

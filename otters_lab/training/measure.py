@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from transformers import ViTForImageClassification
@@ -29,3 +32,14 @@ def accuracy(model: ViTForImageClassification, examples: Examples, tables: Table
     """Share of examples whose largest logit is the label's."""
     predicted = logits(model, examples, tables).argmax(dim=-1)
     return float((predicted == examples.y).double().mean())
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """torch on `n` threads: the order of float sums, and so the last digits of a result, depends on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_bytes
@@ -20,7 +16,7 @@ from otters_lab.training.checkpoint import LOG, PROVENANCE, Section, write_check
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import distil
 from otters_lab.training.loop import Log
-from otters_lab.training.measure import accuracy
+from otters_lab.training.measure import accuracy, torch_threads
 from otters_lab.training.tasks import find_task
 from otters_lab.training.teacher import train_teacher
 from otters_lab.ttfs.code import top_level
@@ -72,7 +68,7 @@ def train(
     made_from = [] if calibration_path is None or calibration is None else [_reference(calibration_path, calibration)]
     (out / PROVENANCE).unlink(missing_ok=True)
     data, log = task.splits(), Log(out / LOG)
-    with _threads(config.threads):
+    with torch_threads(config.threads):
         started_s = time.monotonic()
         teacher = train_teacher(task, data, config, log)
         teacher_validation = accuracy(teacher, data.validation)
@@ -117,14 +113,3 @@ def _reference(path: Path, data: bytes) -> tuple[InputRef, Origin | None]:
         raise DamagedFileError(path, f"is not JSON ({error})") from None
     header = parse_header(path, record.get("header") if isinstance(record, dict) else None)
     return InputRef(role="calibration", name=path.name, uid=header.uid, sha256=sha256_bytes(data)), header.origin
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """torch on `n` threads: the order of float sums, and so the result, depends on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

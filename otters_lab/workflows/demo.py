@@ -1,4 +1,4 @@
-"""The whole road once, on the virtual bench: sweep, fit, train, evaluate, energy."""
+"""The whole road once, on the virtual bench: sweep, fit, train, evaluate, energy. What is there already is reused."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from otters_lab.calibration.file import Calibration
-from otters_lab.core.errors import InputError
+from otters_lab.calibration.file import Calibration, read_calibration
+from otters_lab.core.files import sha256_file
 from otters_lab.energy.report import EnergyReport
 from otters_lab.instruments.benchfile import load_bench
-from otters_lab.measurements.capture import load_capture
+from otters_lab.measurements.capture import Capture, load_capture
+from otters_lab.measurements.spool import spool_path
 from otters_lab.reports.figures import calibration_figure, capture_figure
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
-from otters_lab.sweeps.sweep import SweepResult, run_sweep
+from otters_lab.sweeps.sweep import run_sweep
+from otters_lab.training.checkpoint import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
 from otters_lab.workflows.networks import checkpoint_energy, evaluate_checkpoint, train_on_calibration
@@ -27,7 +29,7 @@ from otters_lab.workflows.workspace import lay_out
 class DemoResult:
     """What the road gave, how long each part took (s), and where every file lies."""
 
-    sweep: SweepResult
+    capture: Capture
     calibration: Calibration
     evaluation: EvaluationResult
     energy: list[EnergyReport]
@@ -38,12 +40,13 @@ class DemoResult:
 def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     """Lays out a workspace in `folder` and runs the whole road there; `say` gets a line before each part.
 
-    The chip is synthetic and so is every number that comes from it.
+    The chip is synthetic and so is every number that comes from it. A part is skipped where its result stands there
+    already, unaltered and made from the same input; a sweep that was cut short is resumed.
 
     Raises
     ------
-    InputError
-        if an earlier demo's capture stands in the folder.
+    InputError, DamagedFileError
+        for files in the folder that are in the way, or altered.
     """
     files = {
         "capture": folder / "measurements" / "demo.h5",
@@ -53,8 +56,6 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
         "checkpoint": folder / "networks" / "digits",
         "evaluation": folder / "networks" / "digits" / "evaluation.json",
     }
-    if files["capture"].exists():
-        raise InputError("a demo has run here already: name another folder, or delete this one", file=folder)
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -65,19 +66,41 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
         seconds[name] = time.monotonic() - begun
 
     lay_out(folder)
-    bench = load_bench(folder / "instruments" / "virtual.toml")
-    plan = Plan(load_recipe(folder / "sweeps" / "decay.toml"))
-    with part("sweep", f"sweep: {len(plan)} traces of a synthetic chip on the virtual bench"):
-        swept = run_sweep(plan, bench, chip="demo", note="demo", capture=files["capture"], resume=False)
+    with part("sweep", "sweep: a synthetic chip on the virtual bench"):
+        capture = _sweep(folder, files["capture"])
     with part("fit", "fit: the stochastic device model"):
-        calibration = fit_files([files["capture"]], files["calibration"])
+        calibration = _fit(capture, files["calibration"])
     with part("figures", "figures: traces and levels"):
-        capture_figure(load_capture(files["capture"]), files["capture's figure"])
+        capture_figure(capture, files["capture's figure"])
         calibration_figure(calibration, files["calibration's figure"])
     with part("train", "train: teacher, then the spiking student under the measured noise (a minute or two)"):
-        train_on_calibration("digits", files["calibration"], files["checkpoint"])
+        if not _made_from(files["checkpoint"], files["calibration"]):
+            train_on_calibration("digits", files["calibration"], files["checkpoint"])
     with part("evaluate", "evaluate: sampled noise, sampled devices, recorded traces"):
         evaluation = evaluate_checkpoint(files["checkpoint"], capture_path=files["capture"])
     with part("energy", "energy: every constant with a source, the rest left open"):
         energy = [checkpoint_energy(files["checkpoint"], "open22", hops) for hops in (0.0, None)]
-    return DemoResult(swept, calibration, evaluation, energy, seconds, files)
+    return DemoResult(capture, calibration, evaluation, energy, seconds, files)
+
+
+def _sweep(folder: Path, path: Path) -> Capture:
+    if not path.exists():
+        plan = Plan(load_recipe(folder / "sweeps" / "decay.toml"))
+        bench = load_bench(folder / "instruments" / "virtual.toml")
+        run_sweep(plan, bench, chip="demo", note="demo", capture=path, resume=spool_path(path).exists())
+    return load_capture(path)
+
+
+def _fit(capture: Capture, path: Path) -> Calibration:
+    if path.exists():
+        found = read_calibration(path)
+        if [ref.sha256 for ref in found.header.inputs] == [capture.sha256]:
+            return found
+    return fit_files([capture.path], path)
+
+
+def _made_from(checkpoint: Path, calibration: Path) -> bool:
+    """Whether a checkpoint stands there, whole, that was trained on this very calibration."""
+    if not (checkpoint / PROVENANCE).exists():
+        return False
+    return [ref.sha256 for ref in check_files(checkpoint).inputs] == [sha256_file(calibration)]
