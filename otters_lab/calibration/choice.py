@@ -36,7 +36,7 @@ class TraceVerdict:
 
     law : the preferred law, "line" where a straight line does as well (no decay resolved).
     rival : another law whose AIC is within `DECISIVE_AIC`, None if the choice is decisive.
-    polarity : "falls" or "rises" after the light goes off: the last tenth against the first.
+    polarity : "falls" or "rises" after the light goes off: its last quarter against its first.
     aic : AIC of each law less the best, with the effective number of samples.
     """
 
@@ -121,8 +121,8 @@ def judge_trace(t: Array, y: Array) -> TraceVerdict:
     relative = {name: value - aic[best] for name, value in aic.items()}
     rivals = [name for name in fits if name != best and relative[name] < DECISIVE_AIC]
     notes: list[str] = []
-    tenth = max(1, len(y) // 10)
-    polarity = "falls" if y[:tenth].mean() > y[-tenth:].mean() else "rises"
+    quarter = max(1, len(y) // 4)
+    polarity = "falls" if y[:quarter].mean() > y[-quarter:].mean() else "rises"
     if best == "line":
         values = {"slope": float(line[0]), "intercept": float(line[1])}
         notes.append("no decay resolved: a straight line does as well")
@@ -130,9 +130,7 @@ def judge_trace(t: Array, y: Array) -> TraceVerdict:
     chosen = fits[best]
     notes += _what_cannot_be_told(chosen, t)
     if r > 0.3:
-        notes.append(
-            f"residuals are correlated (lag one {r:.2f}): 1/f noise or a mode no law has; errors are too small"
-        )
+        notes.append(f"residuals correlated ({r:.2f}): errors too small")
     rival = min(rivals, key=lambda name: relative[name], default=None)
     return TraceVerdict(best, rival, polarity, chosen.values, chosen.errors, relative, r, notes)
 
@@ -142,12 +140,12 @@ def _what_cannot_be_told(fit: LawFit, t: Array) -> list[str]:
     length = float(t[-1])
     for name in ("tau", "tau1", "tau2"):
         if name in fit.values and fit.values[name] > 3 * length:
-            notes.append(f"{name} = {fit.values[name]:.3g} s lies beyond the record ({length:.3g} s): not identified")
+            notes.append(f"{name} = {fit.values[name]:.3g} s beyond the record ({length:.3g} s): not identified")
     if fit.at_bound:
         notes.append(f"{', '.join(fit.at_bound)} at its bound")
     missing = [name for name in fit.errors if fit.errors[name] is None and name != "scale"]
     if missing:
         notes.append(f"no standard error for {', '.join(missing)}")
     elif fit.worst_correlation > 0.99:
-        notes.append(f"parameters correlate at {fit.worst_correlation:.4f}: only the curve is identified")
+        notes.append(f"parameters correlate at {fit.worst_correlation:.4f}: only the curve is known")
     return notes

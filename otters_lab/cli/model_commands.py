@@ -86,6 +86,9 @@ def _show_trace_verdicts(calibration: Calibration) -> None:
         place = f"{row['device']}/{row['point']}/{row['repeat']}"
         rows.append((place, row["polarity"], law, _number(tau, "-"), _number(shape, "-"), notes))
     print_table(("device/point/repeat", "current", "law", "tau (s)", "beta", "verdict"), rows)
+    polarities = [row[1] for row in rows]
+    print_line(f"{polarities.count('falls')} currents fall after the light goes off, {polarities.count('rises')} rise")
+    print_line("correlated residuals are 1/f noise or a mode that no law has: standard errors are too small")
 
 
 def _number(value: float | None, absent: str = "unknown") -> str:
