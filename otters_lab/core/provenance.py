@@ -24,6 +24,8 @@ from otters_lab.core.files import (
 
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
+SIDECAR = ".prov.json"
+
 _PACKAGES = (
     "numpy", "scipy", "lmfit", "pandas", "h5py", "h5netcdf", "xarray", "pyvisa", "pymeasure", "torch", "transformers",
 )  # fmt: skip
@@ -121,7 +123,7 @@ def reference(path: Path, role: str, uid: str | None = None) -> InputRef:
 
 def sidecar_path(path: Path) -> Path:
     """``NAME.prov.json`` beside NAME."""
-    return path.with_name(path.name + ".prov.json")
+    return path.with_name(path.name + SIDECAR)
 
 
 def write_sidecar(path: Path, header: Header) -> None:

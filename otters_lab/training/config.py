@@ -85,6 +85,13 @@ class TrainingConfig(StrictModel):
     teacher: TeacherConfig = TeacherConfig()
     stages: list[StageConfig] = Field(default_factory=_stages, min_length=1)
 
+    @model_validator(mode="after")
+    def _ends_whole(self) -> TrainingConfig:
+        last = self.stages[-1]
+        if not (last.activations and last.weights and last.states):
+            raise ValueError(f'the last stage, "{last.name}", must have activations, weights and states on')
+        return self
+
 
 def read_config(path: Path) -> TrainingConfig:
     """A training configuration from TOML; what it leaves out keeps its default.

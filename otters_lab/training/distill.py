@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +24,25 @@ from otters_lab.ttfs.layers import TTFSAttention, TTFSCode
 CALIBRATION_EXAMPLES = 256
 
 
-def distil(
-    student: ViTForImageClassification,
-    teacher: ViTForImageClassification,
-    data: Splits,
-    reader: LevelReader,
-    config: TrainingConfig,
-    log: Log,
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Lesson:
+    """Who learns from whom, on what, under which devices."""
+
+    student: ViTForImageClassification
+    teacher: ViTForImageClassification
+    data: Splits
+    reader: LevelReader
+    config: TrainingConfig
+
+
+def distil(lesson: Lesson, log: Log) -> dict[str, float]:
     """Trains a converted student through all stages; returns the validation accuracy after each, under its own noise.
 
-    The forward pass of a stage with noise reads each example's levels from `reader`, drawn anew every step; the
+    The forward pass of a stage with noise reads each example's levels from the reader, drawn anew every step; the
     backward pass is that of the quantised network (`ttfs.functional.hybrid_levels`).
     """
-    normalisers = hidden_sizes(teacher, data.train.x)
+    student, data, config = lesson.student, lesson.data, lesson.config
+    normalisers = hidden_sizes(lesson.teacher, data.train.x)
     reached: dict[str, float] = {}
     first_step, noise_before, before = 0, 0.0, None
     for number, stage in enumerate(config.stages):
@@ -45,12 +51,11 @@ def distil(
         if on != before:
             # What is quantised has changed, and with it all that flows: earlier scales no longer fit.
             calibrate_scales(student, data.train.x[:CALIBRATION_EXAMPLES])
-        _run_stage(student, teacher, data, reader, config, stage, first_step, noise_before, normalisers, log)
+        _run_stage(lesson, stage, first_step, noise_before, normalisers, log)
         tables = None
         if stage.noise > 0:
-            drawn = draw(
-                student, reader, len(data.validation), (config.seed, VALIDATION_NOISE, number), config.code.place
-            )
+            key = (config.seed, VALIDATION_NOISE, number)
+            drawn = draw(student, lesson.reader, len(data.validation), key, config.code.place)
             tables = scaled(student, drawn, stage.noise)
         reached[stage.name] = accuracy(student, data.validation, tables)
         log.write(stage=stage.name, validation_accuracy=reached[stage.name])
@@ -60,28 +65,25 @@ def distil(
 
 
 def _run_stage(
-    student: ViTForImageClassification,
-    teacher: ViTForImageClassification,
-    data: Splits,
-    reader: LevelReader,
-    config: TrainingConfig,
+    lesson: Lesson,
     stage: StageConfig,
     first_step: int,
     noise_before: float,
     normalisers: Sequence[float],
     log: Log,
 ) -> None:
+    student, config = lesson.student, lesson.config
     student.train()
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
         at = first_step + step
-        x, _ = training_batch(data.train, config.jitter, config.batch, at, config.seed)
+        x, _ = training_batch(lesson.data.train, config.jitter, config.batch, at, config.seed)
         with torch.no_grad():
-            wanted = teacher(pixel_values=x, output_hidden_states=True)
+            wanted = lesson.teacher(pixel_values=x, output_hidden_states=True)
         noise = noise_at(step, stage, noise_before)
         tables: Tables | None = None
         if noise > 0:
-            drawn = draw(student, reader, len(x), (config.seed, TRAINING_NOISE, at), config.code.place)
+            drawn = draw(student, lesson.reader, len(x), (config.seed, TRAINING_NOISE, at), config.code.place)
             tables = scaled(student, drawn, noise)
         with using(student, tables):
             found = student(pixel_values=x, output_hidden_states=True)
@@ -154,8 +156,3 @@ def soft_cross_entropy(found: Tensor, wanted: Tensor, temperature: float) -> Ten
     target = torch.softmax(wanted / temperature, dim=-1)
     loss = -(target * torch.log_softmax(found / temperature, dim=-1)).sum(dim=-1).mean()
     return loss * temperature**2
-
-
-def summary_line(reached: Mapping[str, float]) -> str:
-    """``activations 97.9 %, weights 96.3 %, ...``"""
-    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in reached.items())

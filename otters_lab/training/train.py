@@ -14,7 +14,7 @@ from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header
 from otters_lab.training.checkpoint import LOG, PROVENANCE, Section, write_checkpoint
 from otters_lab.training.config import TrainingConfig
-from otters_lab.training.distill import distil
+from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import accuracy, torch_threads
 from otters_lab.training.tasks import find_task
@@ -75,7 +75,7 @@ def train(
         log.write(stage="teacher", validation_accuracy=teacher_validation)
         teacher_done_s = time.monotonic()
         student = convert(copy.deepcopy(teacher), config.code)
-        reached = distil(student, teacher, data, reader, config, log)
+        reached = distil(Lesson(student, teacher, data, reader, config), log)
         student_done_s = time.monotonic()
         with counting(student):
             accuracy(student, data.validation)

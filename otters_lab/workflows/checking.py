@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.core.errors import InputError
+from otters_lab.core.files import read_json
+from otters_lab.core.provenance import SIDECAR, check_sidecar
 from otters_lab.core.tomlfile import StrictModel, TomlText, read_toml
 
 
@@ -23,8 +25,10 @@ def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
         return _check_checkpoint(path)
     if path.suffix == ".toml":
         return _check_toml(path, bench)
+    if path.name.endswith(SIDECAR):
+        return _check_sidecar(path)
     if path.suffix == ".json":
-        return _check_calibration(path)
+        return _check_json(path)
     if path.suffix in (".h5", ".spool"):
         return _check_capture(path)
     if not path.exists():
@@ -71,9 +75,22 @@ def _check_recipe(source: TomlText, bench: Path | None) -> dict[str, Any]:
     return {"kind": "recipe", "summary": summary, "traces": len(plan), "duration_s": plan.duration_s}
 
 
-def _check_calibration(path: Path) -> dict[str, Any]:
+def _check_sidecar(path: Path) -> dict[str, Any]:
+    target = path.with_name(path.name.removesuffix(SIDECAR))
+    if not target.exists():
+        raise InputError(f"the file it belongs to is not there: {target.name}", file=path)
+    check_sidecar(target)
+    return {"kind": "provenance", "summary": f"the hash of {target.name} matches"}
+
+
+def _check_json(path: Path) -> dict[str, Any]:
     from otters_lab.calibration.file import read_calibration
 
+    record = read_json(path)
+    header = record.get("header") if isinstance(record, dict) else None
+    if isinstance(header, dict) and header.get("kind") == "evaluation":
+        check_sidecar(path)
+        return {"kind": "evaluation", "summary": f"of checkpoint {header['config']['checkpoint']}"}
     calibration = read_calibration(path)
     failed = [gate.name for gate in calibration.gates if gate.verdict == "fail"]
     verdict = "all gates passed" if not failed else f"failed: {', '.join(failed)}"

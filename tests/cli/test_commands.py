@@ -28,6 +28,18 @@ def test_a_workspace_is_laid_out_once_and_never_overwritten(cli, tmp_path):
     assert (folder / "calibration" / "reference.json").exists()
 
 
+def test_every_file_of_a_workspace_checks_out_together(cli, root):
+    files = [
+        path
+        for folder in ("instruments", "sweeps", "measurements", "calibration")
+        for path in (root / folder).iterdir()
+    ]
+    code, out, err = cli("check", *files, "--bench", root / "instruments/virtual.toml", "--json")
+    assert code == 0, err
+    kinds = {facts["kind"] for facts in json.loads(out)}
+    assert kinds == {"bench", "recipe", "capture", "calibration", "provenance"}
+
+
 def test_a_dry_run_says_what_a_sweep_would_do_and_does_nothing(cli, recipe, bench, tmp_path):
     before = set(tmp_path.iterdir())
     code, out, _ = cli("sweep", recipe, "--bench", bench, "--chip", "A1", "--dry-run", "--json")

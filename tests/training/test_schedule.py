@@ -68,10 +68,12 @@ def test_soft_cross_entropy_is_least_at_the_teacher_s_logits_where_it_is_their_e
 
 def test_a_configuration_file_changes_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
-    path.write_text('seed = 3\n[shape]\nhidden = 32\n[[stages]]\nname = "one"\nsteps = 5\nlr = 1e-3\nweights = true\n')
+    path.write_text(
+        'seed = 3\n[shape]\nhidden = 32\n[[stages]]\nname = "one"\nsteps = 5\nlr = 1e-3\nweights = true\nstates = true\n'
+    )
     config = read_config(path)
     assert (config.seed, config.shape.hidden, config.shape.heads, config.batch) == (3, 32, 4, TrainingConfig().batch)
-    assert [(s.name, s.weights, s.states) for s in config.stages] == [("one", True, False)]
+    assert [(s.name, s.weights, s.states) for s in config.stages] == [("one", True, True)]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,10 @@ def test_a_configuration_file_changes_what_it_names_and_keeps_the_rest(tmp_path:
         ('[[stages]]\nname = "x"\nsteps = 0\nlr = 1e-3', r"train.toml:3: stages.0.steps: found 0"),
         ("[code]\nbits = 7", "train.toml:2: code.bits: found 7"),
         ("stages = []", "stages: found"),
+        (
+            '[[stages]]\nname = "x"\nsteps = 1\nlr = 1e-3',
+            'the last stage, "x", must have activations, weights and states on',
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_by_line_and_key(tmp_path: Path, text: str, complaint: str) -> None:
