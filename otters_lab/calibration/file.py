@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from otters_lab.calibration.gates import Gate
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
@@ -14,7 +14,7 @@ from otters_lab.calibration.population import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, check_sidecar, write_sidecar
+from otters_lab.core.provenance import Header, check_sidecar, validated, write_sidecar
 
 Matrix = list[list[float | None]]
 
@@ -229,12 +229,7 @@ def calibration_from(path: Path, record: Any) -> Calibration:
         raise InputError("is not a calibration", file=path, expected="a file written by `otters-lab fit`")
     if _digest(record) != header.get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered after the fit")
-    try:
-        return Calibration.model_validate(record)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"{place}: {first['msg']}") from None
+    return validated(Calibration, path, record)
 
 
 def _digest(record: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,8 @@ from otters_lab.core.files import (
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
 SIDECAR = ".prov.json"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _PACKAGES = (
     "numpy", "scipy", "lmfit", "pandas", "h5py", "h5netcdf", "xarray", "pyvisa", "pymeasure", "torch", "transformers",
@@ -160,9 +162,20 @@ def parse_header(path: Path, record: object) -> Header:
     DamagedFileError
         if it is not a header.
     """
+    return validated(Header, path, record)
+
+
+def validated(model: type[Model], path: Path, record: object) -> Model:
+    """A record that we wrote, read back.
+
+    Raises
+    ------
+    DamagedFileError
+        naming the first part that does not fit; `path` is the file it stands in.
+    """
     try:
-        return Header.model_validate(record)
+        return model.model_validate(record)
     except ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"provenance header: {place}: {first['msg']}") from None
+        raise DamagedFileError(path, f"{model.__name__.lower()}: {place}: {first['msg']}") from None

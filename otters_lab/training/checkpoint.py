@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from transformers import ViTConfig, ViTForImageClassification
@@ -30,15 +29,13 @@ from otters_lab.core.files import (
     sha256_file,
     write_atomically,
 )
-from otters_lab.core.provenance import Header, parse_header
+from otters_lab.core.provenance import Header, parse_header, validated
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.convert import CodeConfig, convert
 from otters_lab.ttfs.statistics import SiteSummary
 
 CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
 TEACHER, LOG, PROVENANCE = "teacher", "training.jsonl", "otters.prov.json"
-
-M = TypeVar("M", bound=BaseModel)
 
 
 class Section(StrictModel):
@@ -131,7 +128,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             model.load_state_dict(tensors_from_bytes(read_bytes(path)))
         except (RuntimeError, ValueError) as error:
             raise DamagedFileError(path, f"does not fit its config: {error}") from None
-    sites = _validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
+    sites = validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
     calibration = read_bytes(folder / CALIBRATION) if (folder / CALIBRATION).exists() else None
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
@@ -166,14 +163,5 @@ def check_files(folder: Path) -> Header:
 def _read_config(path: Path) -> tuple[ViTConfig, Section | None]:
     record = read_json(path)
     section = record.pop("otters", None)
-    parsed = None if section is None else _validated(Section, path, section)
+    parsed = None if section is None else validated(Section, path, section)
     return ViTConfig.from_dict(record), parsed
-
-
-def _validated(model: type[M], path: Path, record: object) -> M:
-    try:
-        return model.model_validate(record)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"{place}: {first['msg']}") from None

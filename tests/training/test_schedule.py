@@ -69,7 +69,7 @@ def test_soft_cross_entropy_is_least_at_the_teacher_s_logits_where_it_is_their_e
 def test_a_configuration_file_changes_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
     path.write_text(
-        'seed = 3\n[shape]\nhidden = 32\n[[stages]]\nname = "one"\nsteps = 5\nlr = 1e-3\nweights = true\nstates = true\n'
+        'seed = 3\n[shape]\nhidden = 32\n[[stages]]\nname = "one"\nsteps = 5\nlr = 1.0\nweights = true\nstates = true\n'
     )
     config = read_config(path)
     assert (config.seed, config.shape.hidden, config.shape.heads, config.batch) == (3, 32, 4, TrainingConfig().batch)
