@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
+from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
+from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -25,6 +29,19 @@ def _device_keys(value: Any) -> Any:
     return {int(key): channel for key, channel in value.items()}
 
 
+def _known(drivers: Mapping[str, Entry]) -> Any:
+    """A field that takes the short name of a registered driver."""
+
+    def check(name: str) -> str:
+        if name not in drivers:
+            near = closest(name, drivers)
+            hint = f' (did you mean "{near}"?)' if near else ""
+            raise ValueError(f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}{hint}")
+        return name
+
+    return AfterValidator(check)
+
+
 class InstrumentEntry(StrictModel):
     """What every instrument entry says. `identity` must be part of the *IDN? reply, else nothing is done."""
 
@@ -36,21 +53,28 @@ class InstrumentEntry(StrictModel):
 class MeterEntry(InstrumentEntry):
     """The source-meter. `settle`: from bias on to the trigger."""
 
-    driver: Literal["keithley-2450"]
+    driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
 
 
 class LightEntry(InstrumentEntry):
     """The generator that gates the LED, and what it drives."""
 
-    driver: Literal["agilent-33500"]
-    load: Literal["50 ohm", "high impedance"] = "high impedance"
+    driver: Annotated[str, _known(LIGHTS)]
+    load: str = "high impedance"
+
+    @model_validator(mode="after")
+    def _load_is_known(self) -> LightEntry:
+        loads = LIGHTS[self.driver].drive_V
+        if self.load not in loads:
+            raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
+        return self
 
 
 class SwitchEntry(InstrumentEntry):
     """The switch; `channels` names the channel that leads to each device. `settle`: from closing on."""
 
-    driver: Literal["keithley-2700"]
+    driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
     channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
 

@@ -42,7 +42,11 @@ def test_the_shipped_numbers_are_the_stated_ones(shipped: BenchFile) -> None:
         ('bias = "2 V"', 'bias = "2 A"', "unit 'A'"),
         ('bias = "2 V"', 'bias = "-1 V"', r"limits\.bias: .*greater than 0"),
         ('bias = "2 V"', 'biass = "2 V"', r'limits\.biass: unknown key.*did you mean "bias"'),
-        ('"keithley-2450"', '"keithley-2400"', r"meter\.driver: found 'keithley-2400', expected 'keithley-2450'"),
+        (
+            '"keithley-2450"',
+            '"keithley-245"',
+            r"meter\.driver: found the driver 'keithley-245', .*did you mean .keithley-2450",
+        ),
         ("1 = 101", "one = 101", "device 'one'"),
         ("1 = 101", "1 = 102", "two devices through one channel"),
         ("1 = 101", '1 = "101"', r"switch\.channels\.1: found '101', expected a valid integer"),

@@ -112,5 +112,5 @@ def test_the_drivers_satisfy_their_roles(twins: VirtualBench, shipped: BenchFile
 
     adapter = object()  # building a driver sends nothing
     assert isinstance(build_meter(adapter, shipped, twins.world.clock), Meter)
-    assert isinstance(build_light(adapter, shipped), LightSource)
-    assert isinstance(build_switch(adapter, shipped), Switch)
+    assert isinstance(build_light(adapter, shipped, twins.world.clock), LightSource)
+    assert isinstance(build_switch(adapter, shipped, twins.world.clock), Switch)

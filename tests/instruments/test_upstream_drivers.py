@@ -59,8 +59,8 @@ def test_our_roles_pass_the_identity_on(twins: VirtualBench, shipped: BenchFile)
         return VISAAdapter(entry.address, visa_library=twins.library, **ENDS)
 
     assert build_meter(link(shipped.meter), shipped, twins.world.clock).identify() == twins.meter.identity
-    assert build_light(link(shipped.light), shipped).identify() == twins.light.identity
-    assert build_switch(link(shipped.switch), shipped).identify() == twins.switch.identity
+    assert build_light(link(shipped.light), shipped, twins.world.clock).identify() == twins.light.identity
+    assert build_switch(link(shipped.switch), shipped, twins.world.clock).identify() == twins.switch.identity
 
 
 def test_a_read_without_a_query_times_out_and_costs_the_time_out(twins: VirtualBench) -> None:

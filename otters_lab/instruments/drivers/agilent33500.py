@@ -7,10 +7,17 @@ validated = independent driver (PyMeasure's class runs unmodified against our tw
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from pymeasure.instruments.agilent import Agilent33500
 
+from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
+from otters_lab.instruments.drivers.registry import LIGHTS
 from otters_lab.instruments.drivers.replies import confirm, finite, first_error, link_errors
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 _LOAD = {"high impedance": "INF", "50 ohm": "50"}
 
@@ -85,3 +92,9 @@ class Agilent33500Light:
         error = first_error(self._instrument.ask("SYST:ERR?"), "light error queue")
         if error:
             raise InstrumentError(f"light: error queue {when}: {error}")
+
+
+def build(adapter: Any, bench: BenchFile, clock: Clock) -> Agilent33500Light:
+    """For the registry."""
+    drive_range_V = LIGHTS[bench.light.driver].drive_V[bench.light.load]
+    return Agilent33500Light(Agilent33500(adapter), bench.light.load, drive_range_V)

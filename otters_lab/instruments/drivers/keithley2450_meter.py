@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.keithley2450 import MIN_BUFFER, Keithley2450
 from otters_lab.instruments.drivers.replies import confirm, first_error, link_errors
 from otters_lab.instruments.roles import MeterReadings, MeterSettings
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 
 class Keithley2450Meter:
@@ -118,3 +123,8 @@ class Keithley2450Meter:
         error = first_error(self._instrument.ask(":SYST:ERR?"), "meter error queue")
         if error:
             raise InstrumentError(f"meter: error queue {when}: {error}")
+
+
+def build(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2450Meter:
+    """For the registry."""
+    return Keithley2450Meter(Keithley2450(adapter), clock, bench.line_frequency)

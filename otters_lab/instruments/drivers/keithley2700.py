@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from pymeasure.instruments.keithley import Keithley2700
 
+from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.replies import first_error, link_errors
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 
 class Keithley2700Switch:
@@ -66,3 +71,8 @@ class Keithley2700Switch:
         error = first_error(self._instrument.ask("SYST:ERR?"), "switch error queue")
         if error:
             raise InstrumentError(f"switch: error queue {when}: {error}")
+
+
+def build(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2700Switch:
+    """For the registry."""
+    return Keithley2700Switch(lambda: Keithley2700(adapter), bench.switch.channels)

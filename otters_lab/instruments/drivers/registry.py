@@ -1,46 +1,32 @@
-"""Drivers by the short names that bench files use, with what their instruments can do at all.
+"""Drivers by the short names that bench files use. Adding one is adding an entry.
 
-The numbers are here, apart from the drivers, so that a recipe can be checked without importing one.
+The numbers stand here, apart from the drivers, so that a recipe can be checked without importing one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver, load
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
     from otters_lab.core.clock import Clock
     from otters_lab.instruments.benchfile import BenchFile
 
+_DRIVERS = "otters_lab.instruments.drivers"
+_TWINS = "otters_lab.instruments.virtual"
 
-@dataclass(frozen=True)
-class MeterAbilities:
-    """Fixed ranges (A), apertures (power-line cycles), sample intervals (s), samples in one acquisition."""
-
-    ranges_A: tuple[float, ...]
-    nplc: tuple[float, float]
-    interval_s: tuple[float, float]
-    samples: tuple[int, int]
-    bias_V: float
-    # The current limit must exceed this share of the measuring range.
-    compliance_over_range: float
-
-
-@dataclass(frozen=True)
-class LightAbilities:
-    """Pulse widths (s), trigger delays (s), and drive levels (V) by load."""
-
-    width_s: tuple[float, float]
-    delay_s: tuple[float, float]
-    drive_V: dict[str, tuple[float, float]]
-
-
-METERS = {
+METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
     # more than 100 000 readings; more than that in one reply is more than we ask of a link.
-    "keithley-2450": MeterAbilities(
+    "keithley-2450": MeterDriver(
+        model="Keithley 2450",
+        validated="manual",
+        evidence="2450-901-01 Rev. B",
+        build=f"{_DRIVERS}.keithley2450_meter:build",
+        twin=f"{_TWINS}.keithley2450:twin",
         ranges_A=(10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0),
         nplc=(0.01, 10.0),
         interval_s=(8e-6, 1e5),
@@ -50,39 +36,45 @@ METERS = {
     ),
 }
 
-LIGHTS = {
+LIGHTS: Mapping[str, LightDriver] = {
     # 33500 Series Operating and Service Guide: FUNCtion:PULSe:WIDTh, TRIGger:DELay, output ratings. The period is twice
     # the width, hence half of its 1e6 s.
-    "agilent-33500": LightAbilities(
+    "agilent-33500": LightDriver(
+        model="Agilent 33500",
+        validated="independent driver",
+        evidence="PyMeasure's Agilent33500, unmodified on our twin",
+        build=f"{_DRIVERS}.agilent33500:build",
+        twin=f"{_TWINS}.agilent33500:twin",
         width_s=(16e-9, 5e5),
         delay_s=(0.0, 1000.0),
         drive_V={"high impedance": (2e-3, 10.0), "50 ohm": (1e-3, 5.0)},
     ),
 }
 
+SWITCHES: Mapping[str, SwitchDriver] = {
+    "keithley-2700": SwitchDriver(
+        model="Keithley 2700",
+        validated="independent driver",
+        evidence="PyMeasure's Keithley2700, unmodified on our twin",
+        build=f"{_DRIVERS}.keithley2700:build",
+        twin=f"{_TWINS}.keithley2700:twin",
+    ),
+}
+
 
 def build_meter(adapter: Any, bench: BenchFile, clock: Clock) -> Meter:
     """The meter of a bench on an open PyMeasure adapter."""
-    from otters_lab.instruments.drivers.keithley2450 import Keithley2450
-    from otters_lab.instruments.drivers.keithley2450_meter import Keithley2450Meter
-
-    return Keithley2450Meter(Keithley2450(adapter), clock, bench.line_frequency)
+    meter: Meter = load(METERS[bench.meter.driver].build)(adapter, bench, clock)
+    return meter
 
 
-def build_light(adapter: Any, bench: BenchFile) -> LightSource:
+def build_light(adapter: Any, bench: BenchFile, clock: Clock) -> LightSource:
     """The light source of a bench on an open PyMeasure adapter."""
-    from pymeasure.instruments.agilent import Agilent33500
-
-    from otters_lab.instruments.drivers.agilent33500 import Agilent33500Light
-
-    low_V, high_V = LIGHTS[bench.light.driver].drive_V[bench.light.load]
-    return Agilent33500Light(Agilent33500(adapter), bench.light.load, (low_V, high_V))
+    light: LightSource = load(LIGHTS[bench.light.driver].build)(adapter, bench, clock)
+    return light
 
 
-def build_switch(adapter: Any, bench: BenchFile) -> Switch:
+def build_switch(adapter: Any, bench: BenchFile, clock: Clock) -> Switch:
     """The switch of a bench on an open PyMeasure adapter."""
-    from pymeasure.instruments.keithley import Keithley2700
-
-    from otters_lab.instruments.drivers.keithley2700 import Keithley2700Switch
-
-    return Keithley2700Switch(lambda: Keithley2700(adapter), bench.switch.channels)
+    switch: Switch = load(SWITCHES[bench.switch.driver].build)(adapter, bench, clock)
+    return switch

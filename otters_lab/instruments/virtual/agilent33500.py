@@ -7,10 +7,13 @@ conflict, triggered bursts with delay, the output switch. Any other output that 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otters_lab.instruments.virtual.scpi import ScpiError, ScpiInstrument, boolean, choice, integer, number
 from otters_lab.instruments.virtual.world import World
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 SHAPES = ["SINusoid", "SQUare", "TRIangle", "RAMP", "PULSe", "PRBS", "NOISe", "ARBitrary", "DC"]
 MIN_SWING_V = 1e-3
@@ -154,3 +157,8 @@ class Agilent33500Twin(ScpiInstrument):
 
 def _real(value: float) -> str:
     return f"{9.9e37 if math.isinf(value) else value:+.15E}"
+
+
+def twin(world: World, bench: BenchFile) -> Agilent33500Twin:
+    """For the registry."""
+    return Agilent33500Twin(world)

@@ -9,22 +9,21 @@ from otters_lab.core.clock import Clock, VirtualClock
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.virtual.agilent33500 import Agilent33500Twin
+from otters_lab.instruments.drivers.entries import load
+from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.virtual.chip import SyntheticChip
-from otters_lab.instruments.virtual.keithley2450 import Keithley2450Twin
-from otters_lab.instruments.virtual.keithley2700 import Keithley2700Twin
 from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
 from otters_lab.instruments.virtual.world import History, World
 
 
 @dataclass(frozen=True)
 class VirtualBench:
-    """The twins and what they share."""
+    """The twins by role, and what they share. A twin answers messages; which else it knows depends on its model."""
 
     world: World
-    meter: Keithley2450Twin
-    light: Agilent33500Twin
-    switch: Keithley2700Twin
+    meter: Any
+    light: Any
+    switch: Any
     library: TwinLibrary
 
     def describe(self) -> dict[str, Any]:
@@ -72,8 +71,8 @@ def build_virtual(
         light_latency_s=table.light_latency,
         history=history,
     )
-    meter = Keithley2450Twin(world, benchfile.line_frequency)
-    light, switch = Agilent33500Twin(world), Keithley2700Twin(world)
+    drivers = (METERS[benchfile.meter.driver], LIGHTS[benchfile.light.driver], SWITCHES[benchfile.switch.driver])
+    meter, light, switch = (load(driver.twin)(world, benchfile) for driver in drivers)
     devices = {
         benchfile.meter.address: meter,
         benchfile.light.address: light,

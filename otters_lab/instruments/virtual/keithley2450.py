@@ -6,7 +6,7 @@ settling, range transients and the time that blocks take are not modelled. Times
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument,
 from otters_lab.instruments.virtual.trigger_model import play
 from otters_lab.instruments.virtual.trigger_setup import TriggerSetup, check_buffer
 from otters_lab.instruments.virtual.world import World
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 RANGES_A = (10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0)
 OVERRANGE = 1.05
@@ -226,3 +229,8 @@ def _sense_function(text: str) -> str:
         raise ScpiError(-104)
     word = text[1:-1].upper().removesuffix(":DC")
     return choice(word, ["CURRent", "VOLTage"]) + ":DC"
+
+
+def twin(world: World, bench: BenchFile) -> Keithley2450Twin:
+    """For the registry."""
+    return Keithley2450Twin(world, bench.line_frequency)

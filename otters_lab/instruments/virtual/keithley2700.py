@@ -6,9 +6,13 @@ After the Model 2700 User's Manual, section 2 (pages 2-12 to 2-31) and 12-3.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument
 from otters_lab.instruments.virtual.world import World
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
 
 CHANNELS = range(101, 151)
 
@@ -52,3 +56,8 @@ def _channels(call: Call) -> list[int]:
     if any(channel not in CHANNELS for channel in channels):
         raise ScpiError(-222)
     return channels
+
+
+def twin(world: World, bench: BenchFile) -> Keithley2700Twin:
+    """For the registry."""
+    return Keithley2700Twin(world)

@@ -1,0 +1,66 @@
+"""What a bench needs to know of a driver before it is imported: what its instrument can do, how well it is proved."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# "hardware": has run on the instrument. "independent driver": somebody else's driver agrees with our twin.
+# "manual": written from the manual alone, twin and driver by the same hand. "none": not even that.
+Validated = Literal["hardware", "independent driver", "manual", "none"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A driver by its short name.
+
+    `build` and `twin` are "module:function" of ours, imported when they are used: build(adapter, bench, clock) gives
+    the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`.
+    """
+
+    model: str
+    validated: Validated
+    evidence: str
+    build: str
+    twin: str
+
+
+@dataclass(frozen=True)
+class MeterDriver(Entry):
+    """A meter. Fixed ranges (A), apertures (power-line cycles), sample intervals (s), samples in one acquisition.
+
+    `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
+    `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
+    the common ones, with the values this model takes.
+    """
+
+    ranges_A: tuple[float, ...]
+    nplc: tuple[float, float]
+    interval_s: tuple[float, float]
+    samples: tuple[int, int]
+    bias_V: float
+    compliance_over_range: float
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LightDriver(Entry):
+    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load."""
+
+    width_s: tuple[float, float]
+    delay_s: tuple[float, float]
+    drive_V: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SwitchDriver(Entry):
+    """A switch."""
+
+
+def load(place: str) -> Callable[..., Any]:
+    """The function at "module:function", a place written in an `Entry`."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
