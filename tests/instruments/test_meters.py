@@ -35,6 +35,9 @@ BENCHES = {
     "keithley-2460": Case("MODEL 2460"),
     # Seven digits; ticks of 1/1024 s; 20 ms less an aperture of 10 ms and 0.6 ms of dead time is the trigger delay.
     "keithley-2400": Case("MODEL 2400", time_s=1e-4, relative=1e-6, first_s=9.4e-3, trigger_s=10e-6),
+    # Seven digits of current and of time.
+    "keysight-b2901a": Case("B2901A", time_s=1e-6, relative=1e-6),
+    "keysight-b2902a": Case("B2902A", time_s=1e-6, relative=1e-6),
     # Single precision.
     **{
         f"keithley-{name.lower()}": Case(f"Model {name}", relative=1e-7)
@@ -149,6 +152,7 @@ def test_a_filter_that_does_not_fit_the_interval_is_refused(bench_with: Any, tak
         (MATE, "filter = 101", r"meter\.filter: .*less than or equal to 100"),
         ("keithley-2601b", 'terminals = "front"', "terminals is 'front', the Keithley 2601B takes rear"),
         ("keithley-2601b", 'output_off = "guard"', "output_off is 'guard', the Keithley 2601B takes normal, high imp"),
+        ("keysight-b2901a", "filter = 2", "filter is 2, the Keysight B2901A has no such setting"),
         (MATE, "wires = 3", r"meter\.wires: .*2 or 4"),
     ],
 )

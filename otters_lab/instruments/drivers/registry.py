@@ -64,6 +64,31 @@ _SERIES_2600 = {
     for name in names
 }
 
+# B2910-90030 Edition 2 and B2900 User's Guide: ranges p. 2-14, aperture p. 4-73 (8 us at 60 Hz is 4.8e-4 cycles),
+# buffer p. 4-147. It has no averaging filter; guard and terminals are wired, not set. As with the 2400 the compliance bounds
+# the measuring range.
+_SERIES_B2900 = {
+    f"keysight-{name.lower()}": MeterDriver(
+        model=f"Keysight {name}",
+        validated="manual",
+        evidence="B2910-90030 Edition 2; commands of the trigger output line from sister models",
+        build=f"{_DRIVERS}.keysightb2900_meter:build",
+        twin=f"{_TWINS}.keysightb2900:twin",
+        ranges_A=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0),
+        nplc=(4.8e-4, 100.0),
+        interval_s=(2e-5, 1e5),
+        samples=(1, 100_000),
+        bias_V=210.0,
+        compliance_over_range=0.106,
+        options={
+            "wires": ("2", "4"),
+            "terminals": ("front",),
+            "output_off": ("normal", "high impedance", "zero"),
+        },
+    )
+    for name in ("B2901A", "B2902A")
+}
+
 METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
     # more than 100 000 readings; more than that in one reply is more than we ask of a link.
@@ -115,6 +140,7 @@ METERS: Mapping[str, MeterDriver] = {
         dead_s=0.6e-3,
     ),
     **_SERIES_2600,
+    **_SERIES_B2900,
 }
 
 LIGHTS: Mapping[str, LightDriver] = {
