@@ -65,8 +65,8 @@ _SERIES_2600 = {
 }
 
 # B2910-90030 Edition 2 and B2900 User's Guide: ranges p. 2-14, aperture p. 4-73 (8 us at 60 Hz is 4.8e-4 cycles),
-# buffer p. 4-147. It has no averaging filter; guard and terminals are wired, not set. As with the 2400 the compliance bounds
-# the measuring range.
+# buffer p. 4-147. It has no averaging filter; guard and terminals are wired, not set. As with the 2400 the compliance
+# bounds the measuring range.
 _SERIES_B2900 = {
     f"keysight-{name.lower()}": MeterDriver(
         model=f"Keysight {name}",

@@ -136,6 +136,7 @@ class Keithley2400Twin(ScpiInstrument):
         self.query(":FORMat:ELEMents[:SENSe[1]]?", lambda: ",".join(s["elements"]))
         self.on(":FORMat[:DATA]", lambda call: (choice(call.only(1)[0], ["ASCii"]), None)[1])
         self.query(":READ?", self._read)
+        self.query(":MEASure:CURRent[:DC]?", self._measure_current)
 
     def _autorange(self, header: str, key: str, now: Any) -> None:
         def put(text: str) -> None:
@@ -319,6 +320,11 @@ class Keithley2400Twin(ScpiInstrument):
         self._pending = None
         self._world.clock.sleep(max(0.0, start_s[-1] + aperture_s - self._world.now_s))
         return self._text(self._measure(start_s, start_s + aperture_s))
+
+    def _measure_current(self) -> str:
+        """MEASure: the function, then READ?."""
+        self._set["sense"] = ["CURR"]
+        return self._read()
 
     def _measure(self, start_s: Array, stop_s: Array) -> Array:
         """Rows of voltage (V), current (A), resistance, timestamp (s as told) and status word."""
