@@ -1,7 +1,7 @@
 """Keithley 2600B series SourceMeters by TSP: source voltage, measure current into a reading buffer with timestamps.
 
-PyMeasure has a Keithley2600 too, but its `measure_nplc` maps 1.0 to 25 (a validator for numbers combined with
-`map_values`), it writes levels with six decimals (a microampere's range becomes nothing finer), and it has no buffer.
+PyMeasure has a Keithley2600 too, but its `measure_nplc` reads 1.0 back as 25 and cannot be set but to its bounds (a
+range taken for a list of choices), it writes currents with six decimals, and it has no buffer.
 Source: Series 2600B Reference Manual, 2600BS-901-01 Rev. F (August 2021), pages where they were at hand; else the
 attribute's own entry in its section 9. validated = manual: no instrument was at hand.
 """

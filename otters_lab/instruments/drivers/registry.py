@@ -94,8 +94,8 @@ METERS: Mapping[str, MeterDriver] = {
     # more than 100 000 readings; more than that in one reply is more than we ask of a link.
     "keithley-2450": MeterDriver(
         model="Keithley 2450",
-        validated="manual",
-        evidence="2450-901-01 Rev. B",
+        validated="independent driver",
+        evidence="QCoDeS's Keithley2450, unmodified on our twin; timing, buffer: 2450-901-01 Rev. B",
         build=f"{_DRIVERS}.keithley2450_meter:build",
         twin=f"{_TWINS}.keithley2450:twin",
         ranges_A=(10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0),
