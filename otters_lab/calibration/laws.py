@@ -24,7 +24,7 @@ APERTURE_WEIGHTS: Array = _weights / 2
 
 @dataclass(frozen=True)
 class PublishedFit:
-    """Parameters of O(t) = I0*exp(-(t/tau)**beta) + I_offset, normalised so that O(0) = 1 (Otters++, section 2).
+    """Parameters of O(t) = I0*exp(-(t/tau)**beta) + I_offset, normalised so that O(0) = 1 (Otters++, arXiv 2606.13016).
 
     `tau` is in the paper's unit of time, which it does not state.
     """
