@@ -105,8 +105,23 @@ class Limits(StrictModel):
     pulse_width: Annotated[Seconds, Positive]
 
 
+class Safety(StrictModel):
+    """How the bench is made safe. `off`: in which order the instruments are switched off."""
+
+    off: list[Literal["light", "meter", "switch"]] = Field(default=["light", "meter", "switch"])
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Safety:
+        if sorted(self.off) != ["light", "meter", "switch"]:
+            raise ValueError(f"off is {self.off}, expected light, meter and switch, each once")
+        return self
+
+
 class BenchFile(StrictModel):
-    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance."""
+    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance.
+
+    `retries`: after how many failed takes in a row the links are opened anew and the sweep goes on.
+    """
 
     backend: Literal["visa", "virtual"]
     name: str = Field(min_length=1)
@@ -116,6 +131,8 @@ class BenchFile(StrictModel):
     switch: SwitchEntry
     sync: Sync
     limits: Limits
+    safety: Safety = Safety()
+    retries: int = Field(default=1, ge=0, le=10)
     virtual: VirtualTable | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
 
@@ -152,7 +169,17 @@ def load_bench(path: Path) -> BenchFile:
     InputError
         for a missing or unreadable file, and for the first thing wrong in it, with line and key.
     """
-    source = read_toml(path)
+    return bench_of(read_toml(path))
+
+
+def bench_of(source: TomlText) -> BenchFile:
+    """Validates a bench file that has been read.
+
+    Raises
+    ------
+    InputError
+        as `load_bench`.
+    """
     bench = load_model(BenchFile, source)
     bench._source = source
     return bench
