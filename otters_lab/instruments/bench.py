@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
 from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
 from otters_lab.instruments.drivers.replies import confirm, link_errors
 from otters_lab.instruments.locks import locked
-from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, Switch
+from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
 
@@ -112,6 +113,9 @@ class Bench:
         self._light.arm_pulse(request.drive_V, request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
         self._meter.start()
+        if isinstance(self._light, SoftwareStarted):
+            started_s = self.clock.monotonic_s()
+            request = replace(request, dark_s=self._light.fire() - started_s)  # as it was, not as it was asked for
         readings = self._meter.fetch()
         return make_trace(request, settings, readings, self.file, start_utc)
 

@@ -13,6 +13,7 @@ from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.setups import LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -58,16 +59,31 @@ class MeterEntry(InstrumentEntry):
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives."""
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current."""
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
+    led: LedTable | None = None
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
         loads = LIGHTS[self.driver].drive_V
         if self.load not in loads:
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
+        return self
+
+    @model_validator(mode="after")
+    def _led_fits_the_driver(self) -> LightEntry:
+        allowed = LIGHTS[self.driver].full_scale_A
+        if (allowed is None) != (self.led is None):
+            wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
+            raise ValueError(
+                f"a [light.led] table is {'missing' if self.led is None else 'given'}, {self.driver} needs {wants}"
+            )
+        if allowed and self.led and not allowed[0] <= self.led.full_scale <= allowed[1]:
+            raise ValueError(
+                f"led.full_scale is {self.led.full_scale:g} A, expected {allowed[0]:g} to {allowed[1]:g} A"
+            )
         return self
 
 
