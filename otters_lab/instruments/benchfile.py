@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
@@ -28,6 +29,18 @@ def _device_keys(value: Any) -> Any:
         if not (isinstance(key, str) and key.isascii() and key.isdecimal()):
             raise ValueError(f"found the device {key!r}, expected a number")
     return {int(key): channel for key, channel in value.items()}
+
+
+def _channel(value: Any, info: ValidationInfo) -> Any:
+    """A channel as its switch calls it: a number, or a name of the form that the switch's entry gives."""
+    driver = SWITCHES.get(info.data.get("driver", ""))
+    if driver is None or not driver.channel:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"found {value!r}, expected a valid integer")
+        return value
+    if isinstance(value, bool) or not re.fullmatch(driver.channel, str(value)):
+        raise ValueError(f"found {value!r}, expected a channel of the {driver.model} ({driver.channel})")
+    return str(value)
 
 
 def _known(drivers: Mapping[str, Entry]) -> Any:
@@ -92,7 +105,9 @@ class SwitchEntry(InstrumentEntry):
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
-    channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
+    channels: Annotated[
+        dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
+    ]
 
 
 class Sync(StrictModel):

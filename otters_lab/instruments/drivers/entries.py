@@ -64,7 +64,9 @@ class LightDriver(Entry):
 
 @dataclass(frozen=True)
 class SwitchDriver(Entry):
-    """A switch."""
+    """A switch. `channel` is the form of its channels' names, as an expression; empty for plain numbers."""
+
+    channel: str = ""
 
 
 def load(place: str) -> Callable[..., Any]:
