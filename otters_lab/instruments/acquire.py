@@ -97,6 +97,11 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
         )
+    if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
+        problems.append(
+            f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
+            f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
+        )
     if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
         problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
     return problems
@@ -128,6 +133,11 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
     )
 
 
+def edge_uncertainty_s(bench: BenchFile) -> float:
+    """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
+    return math.hypot(bench.sync.edge_uncertainty, LIGHTS[bench.light.driver].sync_uncertainty_s)
+
+
 def make_trace(
     request: TraceRequest, settings: MeterSettings, readings: MeterReadings, bench: BenchFile, start_utc: str
 ) -> Trace:
@@ -152,7 +162,7 @@ def make_trace(
         time_s=(middle_s - edge_s)[good],
         current_A=readings.current_A[good],
         aperture_s=settings.aperture_s,
-        edge_uncertainty_s=bench.sync.edge_uncertainty,
+        edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,
         range_A=settings.range_A,
         start_utc=start_utc,

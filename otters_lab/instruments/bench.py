@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +23,7 @@ from otters_lab.instruments.drivers.replies import LinkError, confirm
 from otters_lab.instruments.interrupts import Interrupts, interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
-from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, Switch
+from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
 from otters_lab.instruments.supervisor import Supervisor, supervised
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
@@ -137,6 +138,9 @@ class Bench:
         self._light.arm_pulse(request.drive_V, request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
         self._meter.start()
+        if isinstance(self._light, SoftwareStarted):
+            started_s = self.clock.monotonic_s()
+            request = replace(request, dark_s=self._light.fire() - started_s)  # as it was, not as it was asked for
         readings = self._meter.fetch()
         return make_trace(request, settings, readings, self.file, start_utc)
 

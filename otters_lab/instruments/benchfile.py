@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.setups import LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -27,6 +29,18 @@ def _device_keys(value: Any) -> Any:
         if not (isinstance(key, str) and key.isascii() and key.isdecimal()):
             raise ValueError(f"found the device {key!r}, expected a number")
     return {int(key): channel for key, channel in value.items()}
+
+
+def _channel(value: Any, info: ValidationInfo) -> Any:
+    """A channel as its switch calls it: a number, or a name of the form that the switch's entry gives."""
+    driver = SWITCHES.get(info.data.get("driver", ""))
+    if driver is None or not driver.channel:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"found {value!r}, expected a valid integer")
+        return value
+    if isinstance(value, bool) or not re.fullmatch(driver.channel, str(value)):
+        raise ValueError(f"found {value!r}, expected a channel of the {driver.model} ({driver.channel})")
+    return str(value)
 
 
 def _known(drivers: Mapping[str, Entry]) -> Any:
@@ -58,10 +72,11 @@ class MeterEntry(InstrumentEntry):
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives."""
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current."""
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
+    led: LedTable | None = None
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
@@ -70,13 +85,29 @@ class LightEntry(InstrumentEntry):
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
         return self
 
+    @model_validator(mode="after")
+    def _led_fits_the_driver(self) -> LightEntry:
+        allowed = LIGHTS[self.driver].full_scale_A
+        if (allowed is None) != (self.led is None):
+            wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
+            raise ValueError(
+                f"a [light.led] table is {'missing' if self.led is None else 'given'}, {self.driver} needs {wants}"
+            )
+        if allowed and self.led and not allowed[0] <= self.led.full_scale <= allowed[1]:
+            raise ValueError(
+                f"led.full_scale is {self.led.full_scale:g} A, expected {allowed[0]:g} to {allowed[1]:g} A"
+            )
+        return self
+
 
 class SwitchEntry(InstrumentEntry):
     """The switch; `channels` names the channel that leads to each device. `settle`: from closing on."""
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
-    channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
+    channels: Annotated[
+        dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
+    ]
 
 
 class Sync(StrictModel):

@@ -47,16 +47,26 @@ class MeterDriver(Entry):
 
 @dataclass(frozen=True)
 class LightDriver(Entry):
-    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load."""
+    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load.
+
+    `sync` says what begins the pulse: the meter's trigger, or a command of ours, whose edge is then known to
+    `sync_uncertainty_s` at best. `full_scale_A` is given for a current driver: LED currents that a drive of 10 V may
+    stand for, in the bench file's [light.led].
+    """
 
     width_s: tuple[float, float]
     delay_s: tuple[float, float]
     drive_V: Mapping[str, tuple[float, float]]
+    sync: Literal["trigger", "software"] = "trigger"
+    sync_uncertainty_s: float = 0.0
+    full_scale_A: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class SwitchDriver(Entry):
-    """A switch."""
+    """A switch. `channel` is the form of its channels' names, as an expression; empty for plain numbers."""
+
+    channel: str = ""
 
 
 def load(place: str) -> Callable[..., Any]:

@@ -49,6 +49,22 @@ LIGHTS: Mapping[str, LightDriver] = {
         delay_s=(0.0, 1000.0),
         drive_V={"high impedance": (2e-3, 10.0), "50 ohm": (1e-3, 5.0)},
     ),
+    # DC2200 Operation Manual v1.8, section 4.3.2: pulse mode has no trigger input. The uncertainty of a software start
+    # is no figure of the manual: it is a bound we assume for a USB link and the instrument's own delay, measured by
+    # nobody here. 0.1 % of brightness is the finest step that is taken for granted.
+    "thorlabs-dc2200": LightDriver(
+        model="Thorlabs DC2200",
+        validated="none",
+        evidence="Operation Manual v1.8 as quoted by public code; the manual was not at hand",
+        build=f"{_DRIVERS}.dc2200:build",
+        twin=f"{_TWINS}.dc2200:twin",
+        width_s=(1e-6, 10.0),
+        delay_s=(0.0, 1000.0),
+        drive_V={"high impedance": (0.01, 10.0)},
+        sync="software",
+        sync_uncertainty_s=10e-3,
+        full_scale_A=(0.01, 10.0),
+    ),
 }
 
 SWITCHES: Mapping[str, SwitchDriver] = {
@@ -58,6 +74,23 @@ SWITCHES: Mapping[str, SwitchDriver] = {
         evidence="PyMeasure's Keithley2700, unmodified on our twin",
         build=f"{_DRIVERS}.keithley2700:build",
         twin=f"{_TWINS}.keithley2700:twin",
+    ),
+    # 707B-901-01 p. 2-87: slot, row, column. 3700AS-901-01 p. 5-11: slot, number.
+    "keithley-707b": SwitchDriver(
+        model="Keithley 707B",
+        validated="manual",
+        evidence="707B-901-01 Rev. B; the error queue as public code reads it",
+        build=f"{_DRIVERS}.tsp_switch:build",
+        twin=f"{_TWINS}.tsp_switch:twin_707b",
+        channel=r"[1-6][A-H]\d\d",
+    ),
+    "keithley-3706a": SwitchDriver(
+        model="Keithley 3706A",
+        validated="manual",
+        evidence="3700AS-901-01 Rev. D, 3700S-901-01 Rev. C; the error queue as public code reads it",
+        build=f"{_DRIVERS}.tsp_switch:build",
+        twin=f"{_TWINS}.tsp_switch:twin_3706a",
+        channel=r"[1-6]\d{3}",
     ),
 }
 
