@@ -87,6 +87,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
     outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+    busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
+    if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, the meter is busy for "
+            f"{format_quantity(busy_s, 's')} with each reading"
+        )
     if request.aperture_s > request.interval_s * (1 + _SLACK):
         problems.append(
             f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
@@ -148,7 +154,8 @@ def make_trace(
     reading began more than half an interval off its place; its timestamp is true all the same).
     """
     edge_s = bench.sync.light_latency + request.dark_s + request.width_s
-    middle_s = bench.sync.meter_latency + readings.start_s + settings.aperture_s / 2
+    aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
+    middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = settings.interval_s * np.arange(readings.start_s.size)
     good = (readings.flags & int(ReadingFlag.OVERFLOW)) == 0
     status = "ok"
@@ -161,7 +168,7 @@ def make_trace(
     return Trace(
         time_s=(middle_s - edge_s)[good],
         current_A=readings.current_A[good],
-        aperture_s=settings.aperture_s,
+        aperture_s=aperture_s,
         edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,
         range_A=settings.range_A,

@@ -13,6 +13,7 @@ from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.setups import LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
@@ -65,10 +66,33 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The source-meter. `settle`: from bias on to the trigger."""
+    """The source-meter. `settle`: from bias on to the trigger.
+
+    The other settings are refused where the model lacks them. `filter`: conversions averaged into one reading, whose
+    aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
+    """
 
     driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+    wires: Literal[2, 4] = 2
+    terminals: Literal["front", "rear"] = "front"
+    output_off: Literal["normal", "high impedance", "zero", "guard"] = "normal"
+    filter: int = Field(default=1, ge=1, le=100)
+    guard: Literal["cable", "ohms"] | None = None
+
+    @property
+    def options(self) -> MeterOptions:
+        """The settings beyond the common ones, as the drivers take them."""
+        return MeterOptions(self.wires, self.terminals, self.output_off, self.filter, self.guard)
+
+    @model_validator(mode="after")
+    def _model_has_what_is_asked(self) -> MeterEntry:
+        driver = METERS[self.driver]
+        asked = {name: getattr(self, name) for name in NAMES if name in self.model_fields_set}
+        problems = not_offered(asked, driver.options, driver.model)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class LightEntry(InstrumentEntry):

@@ -33,7 +33,8 @@ class MeterDriver(Entry):
 
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
-    the common ones, with the values this model takes.
+    the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
+    the next (s).
     """
 
     ranges_A: tuple[float, ...]
@@ -43,6 +44,7 @@ class MeterDriver(Entry):
     bias_V: float
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dead_s: float = 0.0
 
 
 @dataclass(frozen=True)

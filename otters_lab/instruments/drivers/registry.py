@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.options import FILTER_COUNTS
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _DRIVERS = "otters_lab.instruments.drivers"
 _TWINS = "otters_lab.instruments.virtual"
+
+_OPTIONS_2450 = {
+    "wires": ("2", "4"),
+    "terminals": ("front", "rear"),
+    "output_off": ("normal", "high impedance", "zero", "guard"),
+    "filter": FILTER_COUNTS,
+}
 
 METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
@@ -33,6 +41,22 @@ METERS: Mapping[str, MeterDriver] = {
         samples=(1, 100_000),
         bias_V=210.0,
         compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
+    ),
+    # The 2450's command set; ranges of the 2461's manual (p. 8-166), voltage and current limits of the data sheet.
+    "keithley-2460": MeterDriver(
+        model="Keithley 2460",
+        validated="manual",
+        evidence="commands of 2450-901-01 Rev. B, ranges of 2461-901-01 Rev. A; the 2460's own manual was not at hand",
+        build=f"{_DRIVERS}.keithley2450_meter:build_2460",
+        twin=f"{_TWINS}.keithley2450:twin_2460",
+        ranges_A=(1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0, 4.0, 5.0, 7.0),
+        nplc=(0.01, 10.0),
+        interval_s=(8e-6, 1e5),
+        samples=(1, 100_000),
+        bias_V=105.0,
+        compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
     ),
 }
 
