@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long lint reference clean
+.PHONY: demo test test-long test-drivers bench-instruments lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -16,6 +16,17 @@ test: $(VENV)/.installed-test lint
 
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m long
+
+# QCoDeS, pyvisa-sim and what they need stay out of the other environment.
+DRIVERS_VENV ?= .venv-drivers
+
+test-drivers: $(DRIVERS_VENV)/.installed
+	$(DRIVERS_VENV)/bin/python -m pytest tests/instruments/test_foreign_drivers.py
+	$(DRIVERS_VENV)/bin/python tests/benchmarks/upstream_drivers.py --output tests/benchmarks/results/upstream_drivers.json
+
+# Queries and buffer reads a second, of our twins and of pyvisa-sim.
+bench-instruments: $(DRIVERS_VENV)/.installed
+	$(DRIVERS_VENV)/bin/python tests/benchmarks/bench_virtual_visa.py --output tests/benchmarks/results/virtual_visa.json
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -45,5 +56,10 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
+$(DRIVERS_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(DRIVERS_VENV)
+	$(DRIVERS_VENV)/bin/python -m pip install --quiet --editable ".[drivers]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DRIVERS_VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis

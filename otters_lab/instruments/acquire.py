@@ -155,7 +155,7 @@ def make_trace(
     edge_s = bench.sync.light_latency + request.dark_s + request.width_s
     aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
     middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
-    grid_s = settings.interval_s * np.arange(readings.start_s.size)
+    grid_s = readings.start_s[:1] + settings.interval_s * np.arange(readings.start_s.size)
     good = (readings.flags & int(ReadingFlag.OVERFLOW)) == 0
     status = "ok"
     if not np.all(good):

@@ -42,8 +42,9 @@ class MeterSettings:
 class MeterReadings:
     """What an acquisition gave.
 
-    `start_s` [sample]: start of each aperture (s), 0 at the first one; the bench's `[sync] meter_latency` places
-    that on the trigger's time axis. `current_A` [sample]: finite, or NaN where `flags` [sample] has OVERFLOW.
+    `start_s` [sample]: start of each aperture (s); the first at 0, or at a delay that the meter was told to keep after
+    its trigger; the bench's `[sync] meter_latency` places 0 on the trigger's time axis. `current_A` [sample]: finite,
+    or NaN where `flags` [sample] has OVERFLOW.
     """
 
     start_s: Array

@@ -27,13 +27,76 @@ _OPTIONS_2450 = {
     "filter": FILTER_COUNTS,
 }
 
+
+def _series_2600(name: str, build: str, ranges_A: tuple[float, ...], bias_V: float, evidence: str) -> MeterDriver:
+    """A model of the 2600B series. 20 000 readings a second at 0.001 PLC of 60 Hz leave 35 us between apertures."""
+    return MeterDriver(
+        model=f"Keithley {name}",
+        validated="independent driver",
+        evidence=evidence,
+        build=f"{_DRIVERS}.keithley2600_meter:{build}",
+        twin=f"{_TWINS}.keithley2600:twin",
+        ranges_A=ranges_A,
+        nplc=(0.001, 25.0),
+        interval_s=(60e-6, 1e5),
+        samples=(1, 60_000),
+        bias_V=bias_V,
+        compliance_over_range=0.1,
+        options={
+            "wires": ("2", "4"),
+            "terminals": ("rear",),
+            "output_off": ("normal", "high impedance", "zero"),
+            "filter": FILTER_COUNTS,
+        },
+        dead_s=35e-6,
+    )
+
+
+# 2600BS-901-01 Rev. F. The 2635B and 2636B have a range of 100 pA besides, which is not offered here.
+_DECADES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_QCODES_2600 = "QCoDeS's and PyMeasure's Keithley2600, unmodified on our twin; timing, buffer: 2600BS-901-01 Rev. F"
+_SERIES_2600 = {
+    f"keithley-{name.lower()}": _series_2600(name, build, ranges_A, bias_V, _QCODES_2600)
+    for names, build, ranges_A, bias_V in (
+        (("2601B", "2602B"), "build", (*_DECADES, 3.0), 40.0),
+        (("2611B", "2612B"), "build_2611", (*_DECADES, 1.5), 200.0),
+        (("2635B", "2636B"), "build_2635", (1e-9, 1e-8, *_DECADES, 1.5), 200.0),
+    )
+    for name in names
+}
+
+# B2910-90030 Edition 2 and B2900 User's Guide: ranges p. 2-14, aperture p. 4-73 (8 us at 60 Hz is 4.8e-4 cycles),
+# buffer p. 4-147. It has no averaging filter; guard and terminals are wired, not set. As with the 2400 the compliance
+# bounds the measuring range.
+_SERIES_B2900 = {
+    f"keysight-{name.lower()}": MeterDriver(
+        model=f"Keysight {name}",
+        validated="manual",
+        evidence="B2910-90030 Edition 2; commands of the trigger output line from sister models",
+        build=f"{_DRIVERS}.keysightb2900_meter:build",
+        twin=f"{_TWINS}.keysightb2900:twin",
+        ranges_A=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0),
+        nplc=(4.8e-4, 100.0),
+        interval_s=(2e-5, 1e5),
+        samples=(1, 100_000),
+        bias_V=210.0,
+        compliance_over_range=0.106,
+        options={
+            "wires": ("2", "4"),
+            "terminals": ("front",),
+            "output_off": ("normal", "high impedance", "zero"),
+        },
+    )
+    for name in ("B2901A", "B2902A")
+}
+
 METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
     # more than 100 000 readings; more than that in one reply is more than we ask of a link.
     "keithley-2450": MeterDriver(
         model="Keithley 2450",
-        validated="manual",
-        evidence="2450-901-01 Rev. B",
+        validated="independent driver",
+        evidence="QCoDeS's Keithley2450, unmodified on our twin; timing, buffer: 2450-901-01 Rev. B",
         build=f"{_DRIVERS}.keithley2450_meter:build",
         twin=f"{_TWINS}.keithley2450:twin",
         ranges_A=(10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0),
@@ -59,6 +122,26 @@ METERS: Mapping[str, MeterDriver] = {
         compliance_over_range=1e-3,
         options=_OPTIONS_2450,
     ),
+    # 2400S-900-01 Rev. K: ranges p. 18-62, NPLC p. 18-11, buffer p. 18-115, trigger delay p. A-3, dead time p. A-6
+    # and A-8.
+    # A measuring range is no higher than the compliance's own range (p. 18-62), whose full scale is 105 %.
+    "keithley-2400": MeterDriver(
+        model="Keithley 2400",
+        validated="independent driver",
+        evidence="PyMeasure's and QCoDeS's Keithley2400, unmodified on our twin; timing, buffer: 2400S-900-01 Rev. K",
+        build=f"{_DRIVERS}.keithley2400_meter:build",
+        twin=f"{_TWINS}.keithley2400:twin",
+        ranges_A=(1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0),
+        nplc=(0.01, 10.0),
+        interval_s=(0.8e-3, 999.0),
+        samples=(1, 2500),
+        bias_V=210.0,
+        compliance_over_range=0.105,
+        options={**_OPTIONS_2450, "guard": ("cable", "ohms")},
+        dead_s=0.6e-3,
+    ),
+    **_SERIES_2600,
+    **_SERIES_B2900,
 }
 
 LIGHTS: Mapping[str, LightDriver] = {

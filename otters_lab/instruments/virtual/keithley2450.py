@@ -141,6 +141,7 @@ class Keithley2450Twin(ScpiInstrument):
             lambda: str(self._set["count"]),
             lambda text: self._put("count", integer(text, 1, 300_000)),
         )
+        self.query("*LANG?", lambda: "SCPI")
         self.query(":SYSTem:LFRequency?", lambda: f"{self._line_frequency_Hz:.0f}")
         self.control(
             ":FORMat:ASCii:PRECision",

@@ -21,11 +21,15 @@ MESSAGES = {
     -109: "Missing parameter",
     -113: "Undefined header",
     -211: "Trigger ignored",
+    -213: "Init ignored",
     -221: "Settings conflict",
     -222: "Data out of range",
     -224: "Illegal parameter value",
+    -230: "Data corrupt or stale",
     -350: "Queue overflow",
     -410: "Query INTERRUPTED",
+    800: "Illegal with storage active",
+    803: "Not permitted with OUTPUT off",
 }
 
 
