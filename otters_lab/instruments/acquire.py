@@ -73,16 +73,22 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     if request.device not in bench.switch.channels:
         known = ", ".join(str(device) for device in sorted(bench.switch.channels))
         problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
-    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
-        ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
+    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in bench.meter.ranges_A):
+        ranges = ", ".join(format_quantity(known, "A") for known in bench.meter.ranges_A)
         problems.append(f"range is {format_quantity(request.range_A, 'A')}, the meter has {ranges}")
     elif limits.compliance <= meter.compliance_over_range * request.range_A:
         problems.append(
             f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
             f"{format_quantity(request.range_A, 'A')}"
         )
-    outside("bias", abs(request.bias_V), 0.0, meter.bias_V, "V", "meter")
-    outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
+    if meter.bias_V == 0 and request.bias_V != 0:
+        asked = format_quantity(request.bias_V, "V")
+        problems.append(f"bias is {asked}, but the {meter.model} has no source: the bias must be 0 V")
+    outside("bias", abs(request.bias_V), 0.0, meter.bias_V or math.inf, "V", "meter")
+    if meter.aperture_s:
+        outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
+    else:
+        outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
     outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
@@ -96,6 +102,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
+        )
+    amplifier = bench.meter.amplifier
+    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + _SLACK):
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
+            f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
         )
     if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
         problems.append(

@@ -187,6 +187,8 @@ def open_bench(
             stack.callback(lambda: pyvisa.ResourceManager(library).close())
         links = {role: _connect(stack, role, entry, library) for role, entry in entries.items()}
         identities = {role: _identify(role, links[role], entry, file) for role, entry in entries.items()}
+        if file.meter.amplifier:
+            identities["amplifier"] = file.meter.amplifier.describe()
         roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
                  build_switch(links["switch"], file, clock))  # fmt: skip
         bench = Bench(file, clock, roles, links, identities, virtual)

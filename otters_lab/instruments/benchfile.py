@@ -14,7 +14,7 @@ from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
-from otters_lab.instruments.setups import LedTable
+from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -65,10 +65,28 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The source-meter. `settle`: from bias on to the trigger."""
+    """The meter. `settle`: from bias on to the trigger; `amplifier`: what stands before one that measures volts."""
 
     driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+    amplifier: AmplifierTable | None = None
+
+    @model_validator(mode="after")
+    def _amplifier_fits_the_driver(self) -> MeterEntry:
+        volts = bool(METERS[self.driver].ranges_V)
+        if volts and self.amplifier is None:
+            raise ValueError(f"a [meter.amplifier] table is missing, {self.driver} needs one: it measures volts")
+        if self.amplifier and not volts:
+            raise ValueError(f"a [meter.amplifier] table is given, {self.driver} needs none: it measures amperes")
+        return self
+
+    @property
+    def ranges_A(self) -> tuple[float, ...]:
+        """Fixed ranges in amperes, those of a voltmeter seen through its amplifier."""
+        driver = METERS[self.driver]
+        if self.amplifier is None:
+            return driver.ranges_A
+        return tuple(volts / self.amplifier.gain for volts in driver.ranges_V)
 
 
 class LightEntry(InstrumentEntry):

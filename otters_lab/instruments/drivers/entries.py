@@ -33,7 +33,8 @@ class MeterDriver(Entry):
 
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
-    the common ones, with the values this model takes.
+    the common ones, with the values this model takes. `aperture_s` takes the place of `nplc` where apertures are set in
+    seconds. A voltmeter has `ranges_V` and no ranges in amperes: these follow from the amplifier in front of it.
     """
 
     ranges_A: tuple[float, ...]
@@ -43,6 +44,8 @@ class MeterDriver(Entry):
     bias_V: float
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    aperture_s: tuple[float, float] | None = None
+    ranges_V: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The numbers stand here, apart from the drivers, so that a recipe can be checked 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,24 @@ METERS: Mapping[str, MeterDriver] = {
         samples=(1, 100_000),
         bias_V=210.0,
         compliance_over_range=1e-3,
+    ),
+    # Digitising volts behind an amplifier. DMM7510-901-01 Rev. B (the sister model) p. 8-83: aperture 1 us to 1 ms in
+    # steps of 1 us, no longer than the sample interval; 1000 to 1e6 samples a second. Ranges as public code lists them;
+    # 100 V and more are left out: what an amplifier gives needs none. Samples: as for the 2450.
+    "keithley-dmm6500": MeterDriver(
+        model="Keithley DMM6500",
+        validated="manual",
+        evidence="DMM7510-901-01 Rev. B, 2461-901-01 (sister models); spelling as in public code for the DMM6500",
+        build=f"{_DRIVERS}.dmm6500_meter:build",
+        twin=f"{_TWINS}.dmm6500:twin",
+        ranges_A=(),
+        nplc=(0.0, math.inf),
+        interval_s=(1e-6, 1e-3),
+        samples=(1, 100_000),
+        bias_V=0.0,
+        compliance_over_range=0.0,
+        aperture_s=(1e-6, 1e-3),
+        ranges_V=(0.1, 1.0, 10.0),
     ),
 }
 
