@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import closest
-from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
+from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
@@ -190,6 +191,16 @@ class BenchFile(StrictModel):
         channels = list(self.switch.channels.values())
         if len(set(channels)) < len(channels):
             raise ValueError("switch.channels leads to two devices through one channel")
+        if not METERS[self.meter.driver].trigger_out and LIGHTS[self.light.driver].sync == "trigger":
+            raise ValueError(
+                f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
+                "for: it needs a light that software starts"
+            )
+        compliances = METERS[self.meter.driver].compliances_A
+        if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):
+            known = ", ".join(format_quantity(limit, "A") for limit in compliances)
+            found = format_quantity(self.limits.compliance, "A")
+            raise ValueError(f"limits.compliance is {found}, {self.meter.driver} can be set to {known}")
         return self
 
 

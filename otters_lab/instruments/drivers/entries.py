@@ -35,6 +35,8 @@ class MeterDriver(Entry):
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
     the common ones, with the values this model takes. `aperture_s` takes the place of `nplc` where apertures are set in
     seconds. A voltmeter has `ranges_V` and no ranges in amperes: these follow from the amplifier in front of it.
+    `compliances_A` lists current limits where only some can be set. `trigger_out` says whether it gives one trigger at
+    the start of an acquisition; without, only a light that software starts can follow it.
     """
 
     ranges_A: tuple[float, ...]
@@ -46,6 +48,8 @@ class MeterDriver(Entry):
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     aperture_s: tuple[float, float] | None = None
     ranges_V: tuple[float, ...] = ()
+    compliances_A: tuple[float, ...] = ()
+    trigger_out: bool = True
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,37 @@ METERS: Mapping[str, MeterDriver] = {
         aperture_s=(1e-6, 1e-3),
         ranges_V=(0.1, 1.0, 10.0),
     ),
+    # 6487-901-01 p. 6-5, 7-5, 14-10; 6485-901-01 p. 6-5. Where the two take different numbers of readings or arms, or
+    # the page was not at hand, the smaller one stands. Analog settling (ms on the low ranges) is in no number.
+    "keithley-6485": MeterDriver(
+        model="Keithley 6485",
+        validated="manual",
+        evidence="6485-901-01; trigger model as in 6487-901-01; zero correct and timer as public code sends them",
+        build=f"{_DRIVERS}.keithley648x_meter:build_6485",
+        twin=f"{_TWINS}.keithley648x:twin_6485",
+        ranges_A=(2e-9, 20e-9, 200e-9, 2e-6, 20e-6, 200e-6, 2e-3, 20e-3),
+        nplc=(0.01, 50.0),
+        interval_s=(1e-3, 99999.999),
+        samples=(1, 2000),
+        bias_V=0.0,
+        compliance_over_range=0.0,
+        trigger_out=False,
+    ),
+    "keithley-6487": MeterDriver(
+        model="Keithley 6487",
+        validated="manual",
+        evidence="6487-901-01; zero correct and timer as public code sends them",
+        build=f"{_DRIVERS}.keithley648x_meter:build_6487",
+        twin=f"{_TWINS}.keithley648x:twin_6487",
+        ranges_A=(2e-9, 20e-9, 200e-9, 2e-6, 20e-6, 200e-6, 2e-3, 20e-3),
+        nplc=(0.01, 50.0),
+        interval_s=(1e-3, 99999.999),
+        samples=(1, 2000),
+        bias_V=500.0,
+        compliance_over_range=0.0,
+        compliances_A=(25e-6, 250e-6, 2.5e-3, 25e-3),
+        trigger_out=False,
+    ),
 }
 
 LIGHTS: Mapping[str, LightDriver] = {
