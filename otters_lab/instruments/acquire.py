@@ -11,7 +11,6 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Trace
 from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 # Relative slack for sums of decimal quantities in binary floating point.
@@ -51,7 +50,7 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     bad = [f.name for f in fields(request) if not math.isfinite(getattr(request, f.name))]
     if bad:
         return [f"{name} is not a finite number" for name in bad]
-    meter, light, limits = METERS[bench.meter.driver], LIGHTS[bench.light.driver], bench.limits
+    meter, light, limits = bench.meter.known, bench.light.known, bench.limits
     nplc = request.aperture_s * bench.line_frequency
     drive_V = light.drive_V[bench.light.load]
     problems = []
@@ -73,8 +72,8 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     if request.device not in bench.switch.channels:
         known = ", ".join(str(device) for device in sorted(bench.switch.channels))
         problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
-    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in bench.meter.ranges_A):
-        ranges = ", ".join(format_quantity(known, "A") for known in bench.meter.ranges_A)
+    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
+        ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
         problems.append(f"range is {format_quantity(request.range_A, 'A')}, the meter has {ranges}")
     elif limits.compliance <= meter.compliance_over_range * request.range_A:
         problems.append(
@@ -93,6 +92,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
     outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+    busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
+    if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, the meter is busy for "
+            f"{format_quantity(busy_s, 's')} with each reading"
+        )
     if request.aperture_s > request.interval_s * (1 + _SLACK):
         problems.append(
             f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
@@ -147,7 +152,7 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    return math.hypot(bench.sync.edge_uncertainty, LIGHTS[bench.light.driver].sync_uncertainty_s)
+    return math.hypot(bench.sync.edge_uncertainty, bench.light.known.sync_uncertainty_s)
 
 
 def make_trace(
@@ -160,7 +165,8 @@ def make_trace(
     reading began more than half an interval off its place; its timestamp is true all the same).
     """
     edge_s = bench.sync.light_latency + request.dark_s + request.width_s
-    middle_s = bench.sync.meter_latency + readings.start_s + settings.aperture_s / 2
+    aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
+    middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = settings.interval_s * np.arange(readings.start_s.size)
     good = (readings.flags & int(ReadingFlag.OVERFLOW)) == 0
     status = "ok"
@@ -173,7 +179,7 @@ def make_trace(
     return Trace(
         time_s=(middle_s - edge_s)[good],
         current_A=readings.current_A[good],
-        aperture_s=settings.aperture_s,
+        aperture_s=aperture_s,
         edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,
         range_A=settings.range_A,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
-from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, own_switch
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver
+from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
+from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
@@ -45,16 +49,25 @@ def _channel(value: Any, info: ValidationInfo) -> Any:
 
 
 def _known(drivers: Mapping[str, Entry]) -> Any:
-    """A field that takes the short name of a registered driver."""
+    """A field that takes the short name of a registered driver, or a lab's own ``path.py:Class``."""
 
     def check(name: str) -> str:
-        if name not in drivers:
+        if name not in drivers and not is_own(name):
             near = closest(name, drivers)
             hint = f' (did you mean "{near}"?)' if near else ""
-            raise ValueError(f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}{hint}")
+            raise ValueError(
+                f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}, or path.py:Class{hint}"
+            )
         return name
 
     return AfterValidator(check)
+
+
+def _check_abilities(driver: str, abilities: object, role: str) -> None:
+    if is_own(driver) and abilities is None:
+        raise ValueError(f"{driver} is the lab's own: its [{role}.abilities] are missing")
+    if not is_own(driver) and abilities is not None:
+        raise ValueError(f"the abilities of {driver} are known, expected no [{role}.abilities]")
 
 
 class InstrumentEntry(StrictModel):
@@ -66,15 +79,41 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The meter. `settle`: from bias on to the trigger; `amplifier`: what stands before one that measures volts."""
+    """The meter. `settle`: from bias on to the trigger; `amplifier`: what stands before one that measures volts.
+
+    The other settings are refused where the model lacks them. `filter`: conversions averaged into one reading, whose
+    aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
+    """
 
     driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+    wires: Literal[2, 4] = 2
+    terminals: Literal["front", "rear"] = "front"
+    output_off: Literal["normal", "high impedance", "zero", "guard"] = "normal"
+    filter: int = Field(default=1, ge=1, le=100)
+    guard: Literal["cable", "ohms"] | None = None
+    abilities: MeterAbilities | None = None
     amplifier: AmplifierTable | None = None
+
+    @property
+    def known(self) -> MeterDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`.
+
+        The ranges of a voltmeter are those in amperes, seen through its amplifier.
+        """
+        driver = METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+        if self.amplifier is None:
+            return driver
+        return replace(driver, ranges_A=tuple(volts / self.amplifier.gain for volts in driver.ranges_V))
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> MeterEntry:
+        _check_abilities(self.driver, self.abilities, "meter")
+        return self
 
     @model_validator(mode="after")
     def _amplifier_fits_the_driver(self) -> MeterEntry:
-        volts = bool(METERS[self.driver].ranges_V)
+        volts = bool(self.known.ranges_V)
         if volts and self.amplifier is None:
             raise ValueError(f"a [meter.amplifier] table is missing, {self.driver} needs one: it measures volts")
         if self.amplifier and not volts:
@@ -82,12 +121,18 @@ class MeterEntry(InstrumentEntry):
         return self
 
     @property
-    def ranges_A(self) -> tuple[float, ...]:
-        """Fixed ranges in amperes, those of a voltmeter seen through its amplifier."""
-        driver = METERS[self.driver]
-        if self.amplifier is None:
-            return driver.ranges_A
-        return tuple(volts / self.amplifier.gain for volts in driver.ranges_V)
+    def options(self) -> MeterOptions:
+        """The settings beyond the common ones, as the drivers take them."""
+        return MeterOptions(self.wires, self.terminals, self.output_off, self.filter, self.guard)
+
+    @model_validator(mode="after")
+    def _model_has_what_is_asked(self) -> MeterEntry:
+        driver = self.known
+        asked = {name: getattr(self, name) for name in NAMES if name in self.model_fields_set}
+        problems = not_offered(asked, driver.options, driver.model)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class LightEntry(InstrumentEntry):
@@ -96,17 +141,28 @@ class LightEntry(InstrumentEntry):
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
     led: LedTable | None = None
+    abilities: LightAbilities | None = None
+
+    @property
+    def known(self) -> LightDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
+        return LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> LightEntry:
+        _check_abilities(self.driver, self.abilities, "light")
+        return self
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
-        loads = LIGHTS[self.driver].drive_V
+        loads = self.known.drive_V
         if self.load not in loads:
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
         return self
 
     @model_validator(mode="after")
     def _led_fits_the_driver(self) -> LightEntry:
-        allowed = LIGHTS[self.driver].full_scale_A
+        allowed = self.known.full_scale_A
         if (allowed is None) != (self.led is None):
             wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
             raise ValueError(
@@ -124,6 +180,12 @@ class SwitchEntry(InstrumentEntry):
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+
+    @property
+    def known(self) -> SwitchDriver:
+        """What is known of the driver."""
+        return SWITCHES[self.driver] if self.driver in SWITCHES else own_switch(self.driver)
+
     channels: Annotated[
         dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
     ]
@@ -155,8 +217,23 @@ class Limits(StrictModel):
     pulse_width: Annotated[Seconds, Positive]
 
 
+class Safety(StrictModel):
+    """How the bench is made safe. `off`: in which order the instruments are switched off."""
+
+    off: list[Literal["light", "meter", "switch"]] = Field(default=["light", "meter", "switch"])
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Safety:
+        if sorted(self.off) != ["light", "meter", "switch"]:
+            raise ValueError(f"off is {self.off}, expected light, meter and switch, each once")
+        return self
+
+
 class BenchFile(StrictModel):
-    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance."""
+    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance.
+
+    `retries`: after how many failed takes in a row the links are opened anew and the sweep goes on.
+    """
 
     backend: Literal["visa", "virtual"]
     name: str = Field(min_length=1)
@@ -166,6 +243,8 @@ class BenchFile(StrictModel):
     switch: SwitchEntry
     sync: Sync
     limits: Limits
+    safety: Safety = Safety()
+    retries: int = Field(default=1, ge=0, le=10)
     virtual: VirtualTable | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
 
@@ -183,6 +262,9 @@ class BenchFile(StrictModel):
     def _hangs_together(self) -> BenchFile:
         if self.backend == "virtual" and self.virtual is None:
             raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
+        own = [entry.driver for entry in (self.meter, self.light, self.switch) if is_own(entry.driver)]
+        if self.backend == "virtual" and own:
+            raise ValueError(f"{own[0]} is the lab's own driver and has no virtual twin")
         if self.line_frequency not in (50.0, 60.0):
             raise ValueError(f'line_frequency is {self.line_frequency:g} Hz, expected "50 Hz" or "60 Hz"')
         addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]
@@ -191,12 +273,12 @@ class BenchFile(StrictModel):
         channels = list(self.switch.channels.values())
         if len(set(channels)) < len(channels):
             raise ValueError("switch.channels leads to two devices through one channel")
-        if not METERS[self.meter.driver].trigger_out and LIGHTS[self.light.driver].sync == "trigger":
+        if not self.meter.known.trigger_out and self.light.known.sync == "trigger":
             raise ValueError(
                 f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
                 "for: it needs a light that software starts"
             )
-        compliances = METERS[self.meter.driver].compliances_A
+        compliances = self.meter.known.compliances_A
         if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):
             known = ", ".join(format_quantity(limit, "A") for limit in compliances)
             found = format_quantity(self.limits.compliance, "A")
@@ -212,7 +294,17 @@ def load_bench(path: Path) -> BenchFile:
     InputError
         for a missing or unreadable file, and for the first thing wrong in it, with line and key.
     """
-    source = read_toml(path)
+    return bench_of(read_toml(path))
+
+
+def bench_of(source: TomlText) -> BenchFile:
+    """Validates a bench file that has been read.
+
+    Raises
+    ------
+    InputError
+        as `load_bench`.
+    """
     bench = load_model(BenchFile, source)
     bench._source = source
     return bench

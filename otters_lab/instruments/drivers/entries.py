@@ -33,10 +33,11 @@ class MeterDriver(Entry):
 
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
-    the common ones, with the values this model takes. `aperture_s` takes the place of `nplc` where apertures are set in
-    seconds. A voltmeter has `ranges_V` and no ranges in amperes: these follow from the amplifier in front of it.
-    `compliances_A` lists current limits where only some can be set. `trigger_out` says whether it gives one trigger at
-    the start of an acquisition; without, only a light that software starts can follow it.
+    the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
+    the next (s). `aperture_s` takes the place of `nplc` where apertures are set in seconds. A voltmeter has `ranges_V`
+    and no ranges in amperes: these follow from the amplifier in front of it. `compliances_A` lists current limits where
+    only some can be set. `trigger_out` says whether it gives one trigger at the start of an acquisition; without, only
+    a light that software starts can follow it.
     """
 
     ranges_A: tuple[float, ...]
@@ -46,6 +47,7 @@ class MeterDriver(Entry):
     bias_V: float
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dead_s: float = 0.0
     aperture_s: tuple[float, float] | None = None
     ranges_V: tuple[float, ...] = ()
     compliances_A: tuple[float, ...] = ()

@@ -6,10 +6,12 @@ The numbers stand here, apart from the drivers, so that a recipe can be checked 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.options import FILTER_COUNTS
+from otters_lab.instruments.drivers.own import load_own
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 _DRIVERS = "otters_lab.instruments.drivers"
 _TWINS = "otters_lab.instruments.virtual"
+
+_OPTIONS_2450 = {
+    "wires": ("2", "4"),
+    "terminals": ("front", "rear"),
+    "output_off": ("normal", "high impedance", "zero", "guard"),
+    "filter": FILTER_COUNTS,
+}
 
 METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
@@ -34,6 +43,22 @@ METERS: Mapping[str, MeterDriver] = {
         samples=(1, 100_000),
         bias_V=210.0,
         compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
+    ),
+    # The 2450's command set; ranges of the 2461's manual (p. 8-166), voltage and current limits of the data sheet.
+    "keithley-2460": MeterDriver(
+        model="Keithley 2460",
+        validated="manual",
+        evidence="commands of 2450-901-01 Rev. B, ranges of 2461-901-01 Rev. A; the 2460's own manual was not at hand",
+        build=f"{_DRIVERS}.keithley2450_meter:build_2460",
+        twin=f"{_TWINS}.keithley2450:twin_2460",
+        ranges_A=(1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0, 4.0, 5.0, 7.0),
+        nplc=(0.01, 10.0),
+        interval_s=(8e-6, 1e5),
+        samples=(1, 100_000),
+        bias_V=105.0,
+        compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
     ),
     # Digitising volts behind an amplifier. DMM7510-901-01 Rev. B (the sister model) p. 8-83: aperture 1 us to 1 ms in
     # steps of 1 us, no longer than the sample interval; 1000 to 1e6 samples a second. Ranges as public code lists them;
@@ -147,17 +172,35 @@ SWITCHES: Mapping[str, SwitchDriver] = {
 
 def build_meter(adapter: Any, bench: BenchFile, clock: Clock) -> Meter:
     """The meter of a bench on an open PyMeasure adapter."""
-    meter: Meter = load(METERS[bench.meter.driver].build)(adapter, bench, clock)
+    meter: Meter = _builder(bench, bench.meter.driver, METERS, Meter)(adapter, bench, clock)
     return meter
 
 
 def build_light(adapter: Any, bench: BenchFile, clock: Clock) -> LightSource:
     """The light source of a bench on an open PyMeasure adapter."""
-    light: LightSource = load(LIGHTS[bench.light.driver].build)(adapter, bench, clock)
+    light: LightSource = _builder(bench, bench.light.driver, LIGHTS, LightSource)(adapter, bench, clock)
     return light
 
 
 def build_switch(adapter: Any, bench: BenchFile, clock: Clock) -> Switch:
     """The switch of a bench on an open PyMeasure adapter."""
-    switch: Switch = load(SWITCHES[bench.switch.driver].build)(adapter, bench, clock)
+    switch: Switch = _builder(bench, bench.switch.driver, SWITCHES, Switch)(adapter, bench, clock)
     return switch
+
+
+def preload(bench: BenchFile) -> None:
+    """Imports the drivers of a bench, so that what is wrong with one shows before anything is switched on.
+
+    Raises
+    ------
+    InputError, RefusedError
+        for a lab's own driver that is missing, broken, or not allowed to run.
+    """
+    _builder(bench, bench.meter.driver, METERS, Meter)
+    _builder(bench, bench.light.driver, LIGHTS, LightSource)
+    _builder(bench, bench.switch.driver, SWITCHES, Switch)
+
+
+def _builder(bench: BenchFile, driver: str, ours: Mapping[str, Entry], role: type) -> Callable[..., Any]:
+    """Ours by its short name; a lab's own from a file beside the bench file, with the user's consent."""
+    return load(ours[driver].build) if driver in ours else load_own(driver, bench.path.parent, role)
