@@ -20,6 +20,7 @@ from otters_lab.instruments.drivers.dc2200 import DC2200, DC2200Light
 from otters_lab.instruments.drivers.registry import LIGHTS
 from otters_lab.instruments.roles import LightSource, SoftwareStarted
 from otters_lab.instruments.setups import LedTable
+from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
 GENERATOR = """driver = "agilent-33500"
@@ -214,6 +215,11 @@ def test_a_decay_shorter_than_the_softwares_uncertainty_is_refused(led_bench: Be
     assert violations(take, led_bench) == []
     (problem,) = violations(replace(take, decay_s=8e-3), led_bench)
     assert problem == "decay is 8 ms, but the light is started by software and its edge known to 10 ms"
+
+
+def test_looking_the_bench_over_finds_nothing_wrong(led_bench: BenchFile) -> None:
+    _, found, _ = survey(led_bench)
+    assert (found.problems, found.interlock, found.validated) == ([], "closed", "none")
 
 
 def test_the_role_is_a_light_source_that_software_starts(led_bench: BenchFile) -> None:

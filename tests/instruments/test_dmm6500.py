@@ -23,6 +23,7 @@ from otters_lab.instruments.drivers.dmm6500 import KeithleyDMM6500
 from otters_lab.instruments.drivers.dmm6500_meter import AmplifiedDigitizer
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
 from otters_lab.instruments.setups import AmplifierTable
+from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.law import Decay, Kww
 
@@ -267,6 +268,10 @@ def test_a_slow_trace_is_the_one_of_the_source_meter(
     assert found.time_s.size == expected.time_s.size == 1300
     np.testing.assert_allclose(found.time_s, expected.time_s, atol=1e-9)
     np.testing.assert_allclose(found.current_A, expected.current_A, rtol=2e-9)
+
+
+def test_looking_the_bench_over_finds_nothing_wrong(bench_with: Callable[..., BenchFile]) -> None:
+    assert [one.problems for one in survey(bench_with())] == [[], [], []]
 
 
 def levels_before(first_s: float, window_s: float) -> list[int]:

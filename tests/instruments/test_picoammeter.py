@@ -20,6 +20,7 @@ from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
 from otters_lab.instruments.drivers.keithley648x_meter import PicoammeterMeter
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
+from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
 NO_ERROR = '0,"No error"'
@@ -272,6 +273,15 @@ def test_readings_longer_than_the_timers_interval_are_refused_and_a_small_range_
     assert trace.status == "overflow"  # the plateau of 908 nA
     assert trace.time_s.size < 65
     assert np.max(trace.current_A) < 2.1e-7
+
+
+@pytest.mark.parametrize(("model", "interlock"), [("6485", "not offered"), ("6487", "closed")])
+def test_looking_the_bench_over_finds_nothing_wrong(
+    bench_with: Callable[..., BenchFile], model: str, interlock: str
+) -> None:
+    found = survey(bench_with(model))
+    assert [one.problems for one in found] == [[], [], []]
+    assert found[0].interlock == interlock
 
 
 def test_a_recipe_with_a_bias_is_refused_where_there_is_no_source(

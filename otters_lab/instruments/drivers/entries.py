@@ -17,7 +17,8 @@ class Entry:
     """A driver by its short name.
 
     `build` and `twin` are "module:function" of ours, imported when they are used: build(adapter, bench, clock) gives
-    the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`.
+    the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`. `error_query`
+    takes the oldest entry off the instrument's error queue.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Entry:
     evidence: str
     build: str
     twin: str
+    error_query: str = field(default="SYST:ERR?", kw_only=True)
 
 
 @dataclass(frozen=True)

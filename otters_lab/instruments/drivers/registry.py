@@ -157,6 +157,7 @@ SWITCHES: Mapping[str, SwitchDriver] = {
         evidence="707B-901-01 Rev. B; the error queue as public code reads it",
         build=f"{_DRIVERS}.tsp_switch:build",
         twin=f"{_TWINS}.tsp_switch:twin_707b",
+        error_query="print(errorqueue.next())",
         channel=r"[1-6][A-H]\d\d",
     ),
     "keithley-3706a": SwitchDriver(
@@ -165,6 +166,7 @@ SWITCHES: Mapping[str, SwitchDriver] = {
         evidence="3700AS-901-01 Rev. D, 3700S-901-01 Rev. C; the error queue as public code reads it",
         build=f"{_DRIVERS}.tsp_switch:build",
         twin=f"{_TWINS}.tsp_switch:twin_3706a",
+        error_query="print(errorqueue.next())",
         channel=r"[1-6]\d{3}",
     ),
 }
