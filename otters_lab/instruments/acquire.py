@@ -152,7 +152,8 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    return math.hypot(bench.sync.edge_uncertainty, bench.light.known.sync_uncertainty_s)
+    light = bench.light.known
+    return math.hypot(bench.sync.edge_uncertainty, light.sync_uncertainty_s if light.sync == "software" else 0.0)
 
 
 def make_trace(

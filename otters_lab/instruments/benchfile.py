@@ -136,17 +136,33 @@ class MeterEntry(InstrumentEntry):
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current."""
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current.
+
+    `start`: what begins a pulse, where the driver leaves a choice: the meter's trigger, or a command ("software").
+    """
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
     led: LedTable | None = None
+    start: Literal["trigger", "software"] | None = None
     abilities: LightAbilities | None = None
 
     @property
     def known(self) -> LightDriver:
         """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
-        return LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+        driver = LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+        return replace(driver, sync="software") if self.start == "software" else driver
+
+    @model_validator(mode="after")
+    def _start_is_offered(self) -> LightEntry:
+        ours = LIGHTS.get(self.driver)
+        if ours is None and self.start is not None:
+            raise ValueError("start is for the drivers that come with the package")
+        if ours and self.start == "trigger" and ours.sync == "software":
+            raise ValueError(f'start is "trigger", {self.driver} can be started by software alone')
+        if ours and self.start == "software" and not ours.sync_uncertainty_s:
+            raise ValueError(f'start is "software", {self.driver} can be started by a trigger alone')
+        return self
 
     @model_validator(mode="after")
     def _own_states_its_abilities(self) -> LightEntry:
@@ -276,7 +292,7 @@ class BenchFile(StrictModel):
         if not self.meter.known.trigger_out and self.light.known.sync == "trigger":
             raise ValueError(
                 f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
-                "for: it needs a light that software starts"
+                'for: it needs a light with start = "software"'
             )
         compliances = self.meter.known.compliances_A
         if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):

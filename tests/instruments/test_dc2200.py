@@ -234,6 +234,7 @@ def test_the_role_is_a_light_source_that_software_starts(led_bench: BenchFile) -
         (GENERATOR, LED.split("[light.led]")[0], r"\[light\.led\] table is missing, thorlabs-dc2200 needs one"),
         (GENERATOR, GENERATOR + LED[LED.index("[light.led]") :], r"table is given, agilent-33500 needs none"),
         (GENERATOR, LED.replace("700 mA", "700 A"), "full_scale is 700 A, expected 0.01 to 10 A"),
+        (GENERATOR, LED.replace("[light.led]", 'start = "trigger"\n[light.led]'), "can be started by software alone"),
         (GENERATOR, LED.replace("terminal = 2", "terminal = 3"), r"light\.led\.terminal: found 3"),
     ],
 )

@@ -296,6 +296,22 @@ def test_a_light_that_waits_for_a_trigger_is_refused(bench_with: Callable[..., B
         bench_with("6485", light=GENERATOR)
 
 
+def test_the_generator_serves_too_when_software_starts_it(
+    bench_with: Callable[..., BenchFile], slow: TraceRequest, built: list[VirtualBench]
+) -> None:
+    software = bench_with("6485", light=GENERATOR + 'start = "software"\n')
+    with open_bench(bench_with("6485")) as bench:
+        expected = bench.acquire(slow)
+    with open_bench(software) as bench:
+        found = bench.acquire(slow)
+        assert not built[-1].light.output_on
+    np.testing.assert_array_equal(found.current_A, expected.current_A)
+    np.testing.assert_allclose(found.time_s, expected.time_s, atol=1e-9)
+    assert found.edge_uncertainty_s == pytest.approx(10e-3, rel=1e-6)
+    assert list(built[-1].light.received).count(b"*TRG") == 1
+    assert built[-1].world.history.pulses == {1: 1}  # one pulse, however many readings
+
+
 def test_a_current_limit_that_cannot_be_set_is_refused(bench_with: Callable[..., BenchFile]) -> None:
     with pytest.raises(InputError, match=r"limits\.compliance is 20 uA, keithley-6487 can be set to 25 uA, 250 uA"):
         bench_with("6487", compliance="20 uA")

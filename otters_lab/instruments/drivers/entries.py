@@ -61,8 +61,8 @@ class LightDriver(Entry):
     """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load.
 
     `sync` says what begins the pulse: the meter's trigger, or a command of ours, whose edge is then known to
-    `sync_uncertainty_s` at best. `full_scale_A` is given for a current driver: LED currents that a drive of 10 V may
-    stand for, in the bench file's [light.led].
+    `sync_uncertainty_s` at best. One that can do both has "trigger" here, and an uncertainty. `full_scale_A` is given
+    for a current driver: LED currents that a drive of 10 V may stand for, in the bench file's [light.led].
     """
 
     width_s: tuple[float, float]

@@ -123,6 +123,7 @@ LIGHTS: Mapping[str, LightDriver] = {
         width_s=(16e-9, 5e5),
         delay_s=(0.0, 1000.0),
         drive_V={"high impedance": (2e-3, 10.0), "50 ohm": (1e-3, 5.0)},
+        sync_uncertainty_s=10e-3,  # of *TRG; a bound we assume, as for the DC2200 below
     ),
     # DC2200 Operation Manual v1.8, section 4.3.2: pulse mode has no trigger input. The uncertainty of a software start
     # is no figure of the manual: it is a bound we assume for a USB link and the instrument's own delay, measured by
