@@ -80,8 +80,14 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
             f"{format_quantity(request.range_A, 'A')}"
         )
-    outside("bias", abs(request.bias_V), 0.0, meter.bias_V, "V", "meter")
-    outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
+    if meter.bias_V == 0 and request.bias_V != 0:
+        asked = format_quantity(request.bias_V, "V")
+        problems.append(f"bias is {asked}, but the {meter.model} has no source: the bias must be 0 V")
+    outside("bias", abs(request.bias_V), 0.0, meter.bias_V or math.inf, "V", "meter")
+    if meter.aperture_s:
+        outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
+    else:
+        outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
     outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
@@ -101,6 +107,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
+        )
+    amplifier = bench.meter.amplifier
+    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + _SLACK):
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
+            f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
         )
     if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
         problems.append(
@@ -140,7 +152,8 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    return math.hypot(bench.sync.edge_uncertainty, bench.light.known.sync_uncertainty_s)
+    light = bench.light.known
+    return math.hypot(bench.sync.edge_uncertainty, light.sync_uncertainty_s if light.sync == "software" else 0.0)
 
 
 def make_trace(

@@ -257,6 +257,8 @@ def open_bench(
             links[role] = open_link(role, entry, library)
             stack.callback(links[role].hang_up)
         identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
+        if file.meter.amplifier:
+            identities["amplifier"] = file.meter.amplifier.describe()
         roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
                  build_switch(links["switch"], file, clock))  # fmt: skip
         bench = Bench(file, clock, roles, links, identities, virtual, guard)

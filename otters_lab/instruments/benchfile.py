@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import closest
-from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
+from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, own_switch
 from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver
 from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
 from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
-from otters_lab.instruments.setups import LedTable
+from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -77,7 +79,7 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The source-meter. `settle`: from bias on to the trigger.
+    """The meter. `settle`: from bias on to the trigger; `amplifier`: what stands before one that measures volts.
 
     The other settings are refused where the model lacks them. `filter`: conversions averaged into one reading, whose
     aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
@@ -91,15 +93,31 @@ class MeterEntry(InstrumentEntry):
     filter: int = Field(default=1, ge=1, le=100)
     guard: Literal["cable", "ohms"] | None = None
     abilities: MeterAbilities | None = None
+    amplifier: AmplifierTable | None = None
 
     @property
     def known(self) -> MeterDriver:
-        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
-        return METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`.
+
+        The ranges of a voltmeter are those in amperes, seen through its amplifier.
+        """
+        driver = METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+        if self.amplifier is None:
+            return driver
+        return replace(driver, ranges_A=tuple(volts / self.amplifier.gain for volts in driver.ranges_V))
 
     @model_validator(mode="after")
     def _own_states_its_abilities(self) -> MeterEntry:
         _check_abilities(self.driver, self.abilities, "meter")
+        return self
+
+    @model_validator(mode="after")
+    def _amplifier_fits_the_driver(self) -> MeterEntry:
+        volts = bool(self.known.ranges_V)
+        if volts and self.amplifier is None:
+            raise ValueError(f"a [meter.amplifier] table is missing, {self.driver} needs one: it measures volts")
+        if self.amplifier and not volts:
+            raise ValueError(f"a [meter.amplifier] table is given, {self.driver} needs none: it measures amperes")
         return self
 
     @property
@@ -118,17 +136,33 @@ class MeterEntry(InstrumentEntry):
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current."""
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current.
+
+    `start`: what begins a pulse, where the driver leaves a choice: the meter's trigger, or a command ("software").
+    """
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
     led: LedTable | None = None
+    start: Literal["trigger", "software"] | None = None
     abilities: LightAbilities | None = None
 
     @property
     def known(self) -> LightDriver:
         """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
-        return LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+        driver = LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+        return replace(driver, sync="software") if self.start == "software" else driver
+
+    @model_validator(mode="after")
+    def _start_is_offered(self) -> LightEntry:
+        ours = LIGHTS.get(self.driver)
+        if ours is None and self.start is not None:
+            raise ValueError("start is for the drivers that come with the package")
+        if ours and self.start == "trigger" and ours.sync == "software":
+            raise ValueError(f'start is "trigger", {self.driver} can be started by software alone')
+        if ours and self.start == "software" and not ours.sync_uncertainty_s:
+            raise ValueError(f'start is "software", {self.driver} can be started by a trigger alone')
+        return self
 
     @model_validator(mode="after")
     def _own_states_its_abilities(self) -> LightEntry:
@@ -255,6 +289,16 @@ class BenchFile(StrictModel):
         channels = list(self.switch.channels.values())
         if len(set(channels)) < len(channels):
             raise ValueError("switch.channels leads to two devices through one channel")
+        if not self.meter.known.trigger_out and self.light.known.sync == "trigger":
+            raise ValueError(
+                f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
+                'for: it needs a light with start = "software"'
+            )
+        compliances = self.meter.known.compliances_A
+        if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):
+            known = ", ".join(format_quantity(limit, "A") for limit in compliances)
+            found = format_quantity(self.limits.compliance, "A")
+            raise ValueError(f"limits.compliance is {found}, {self.meter.driver} can be set to {known}")
         return self
 
 

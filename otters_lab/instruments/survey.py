@@ -28,7 +28,12 @@ _SELF_TESTED = ("keithley-2450", "agilent-33500", "keithley-2700")
 _SELF_TEST_S = 30.0
 
 # Query and meanings. OUTPut subsystem of the 2450; the wording of the replies is that of the sister manual 2470-901-01.
-_INTERLOCKS = {"keithley-2450": (":OUTP:INT:TRIP?", {0: "asserted", 1: "not asserted: no high voltage"})}
+# 6487-901-01 p. 14-10. DC2200 Operation Manual v1.8, section 4.3.2.
+_INTERLOCKS = {
+    "keithley-2450": (":OUTP:INT:TRIP?", {0: "asserted", 1: "not asserted: no high voltage"}),
+    "keithley-6487": (":SOUR:VOLT:INT:FAIL?", {0: "closed", 1: "asserted: no bias"}),
+    "thorlabs-dc2200": ("OUTPUT1:PROTECTION:INTLOCK:TRIPPED?", {0: "closed", 1: "open: no light"}),
+}
 
 _MAX_ERRORS = 30
 
@@ -121,7 +126,8 @@ def _try(step: Callable[[Found, Link], None], found: Found, link: Link, file: Be
 
 def _error_queue(found: Found, link: Link) -> None:
     """What was in the queue before anything was asked; reading it empties it."""
-    while (error := first_error(_ask(link, "SYST:ERR?"), f"{found.role} error queue")) is not None:
+    query = _DRIVERS[found.role][found.driver].error_query
+    while (error := first_error(_ask(link, query), f"{found.role} error queue")) is not None:
         if len(found.errors) == _MAX_ERRORS:
             raise InstrumentError(f"{found.role}: the error queue has no end ({_MAX_ERRORS} entries read)")
         found.errors.append(error)

@@ -20,6 +20,7 @@ from otters_lab.instruments.drivers.dc2200 import DC2200, DC2200Light
 from otters_lab.instruments.drivers.registry import LIGHTS
 from otters_lab.instruments.roles import LightSource, SoftwareStarted
 from otters_lab.instruments.setups import LedTable
+from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
 GENERATOR = """driver = "agilent-33500"
@@ -216,6 +217,11 @@ def test_a_decay_shorter_than_the_softwares_uncertainty_is_refused(led_bench: Be
     assert problem == "decay is 8 ms, but the light is started by software and its edge known to 10 ms"
 
 
+def test_looking_the_bench_over_finds_nothing_wrong(led_bench: BenchFile) -> None:
+    _, found, _ = survey(led_bench)
+    assert (found.problems, found.interlock, found.validated) == ([], "closed", "none")
+
+
 def test_the_role_is_a_light_source_that_software_starts(led_bench: BenchFile) -> None:
     with expected_protocol(DC2200, []) as driver:
         assert isinstance(light(driver), LightSource)
@@ -228,6 +234,7 @@ def test_the_role_is_a_light_source_that_software_starts(led_bench: BenchFile) -
         (GENERATOR, LED.split("[light.led]")[0], r"\[light\.led\] table is missing, thorlabs-dc2200 needs one"),
         (GENERATOR, GENERATOR + LED[LED.index("[light.led]") :], r"table is given, agilent-33500 needs none"),
         (GENERATOR, LED.replace("700 mA", "700 A"), "full_scale is 700 A, expected 0.01 to 10 A"),
+        (GENERATOR, LED.replace("[light.led]", 'start = "trigger"\n[light.led]'), "can be started by software alone"),
         (GENERATOR, LED.replace("terminal = 2", "terminal = 3"), r"light\.led\.terminal: found 3"),
     ],
 )

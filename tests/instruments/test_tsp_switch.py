@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pymeasure.test import expected_protocol
 
+import otters_lab.instruments.survey as survey_module
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.tsp_switch import TspChannelSwitch, TspSwitch
 from otters_lab.instruments.roles import Switch
+from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
 CLOSED = 'print(channel.getclose("allslots"))'
@@ -88,7 +91,7 @@ def test_an_error_is_reported_with_its_code_and_text() -> None:
     ]
     with (
         expected_protocol(TspSwitch, conversation) as switch,
-        pytest.raises(InstrumentError, match=r"after closing: -286 TSP Runtime Error at line 1$"),
+        pytest.raises(InstrumentError, match=r"after closing: -2\.86000e\+02 TSP Runtime Error at line 1$"),
     ):
         role(switch).close(2)
 
@@ -168,6 +171,22 @@ def test_a_trace_through_the_switch_is_the_one_through_the_2700(
     assert built[-1].world.connected is None
     np.testing.assert_array_equal(found.current_A, expected.current_A)
     np.testing.assert_array_equal(found.time_s, expected.time_s)
+
+
+def test_looking_the_bench_over_finds_nothing_wrong_and_reads_the_errors_that_wait(
+    switched: BenchFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one.problems for one in survey(switched)] == [[], [], []]
+
+    def with_error(*arguments: Any, **options: Any) -> VirtualBench:
+        made = build_virtual(*arguments, **options)
+        made.switch.handle(b"channel.close(1)")
+        return made
+
+    monkeypatch.setattr(survey_module, "build_virtual", with_error)
+    *_, found = survey(switched)
+    assert found.errors == ["-2.85000e+02 TSP Syntax Error at line 1"]
+    assert found.output == "off"
 
 
 def test_the_role_is_a_switch() -> None:

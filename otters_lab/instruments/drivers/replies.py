@@ -58,8 +58,8 @@ def number_table(reply: str, columns: int, rows: int, of: str) -> Array:
 
 
 def first_error(reply: str, of: str) -> str | None:
-    """The text of a SYST:ERR? reply, or None for ``0,"No error"``."""
-    code, _, message = reply.partition(",")
+    """The text of a SYST:ERR? reply, or None for ``0,"No error"``; TSP separates code, message, ... by tabs."""
+    code, message, *_ = [*(reply.split("\t") if "\t" in reply else reply.split(",", 1)), ""]
     if finite(code, of) == 0:
         return None
     return f"{code.strip().lstrip('+')} {message.strip().strip(chr(34))}"

@@ -15,7 +15,7 @@ from pymeasure.instruments import Instrument, SCPIMixin
 
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.replies import finite, link_errors
+from otters_lab.instruments.drivers.replies import finite, first_error, link_errors
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -76,8 +76,7 @@ class TspSwitch(SCPIMixin, Instrument):
 
     def next_error(self) -> str:
         """The oldest error, taken off the queue: code and text (errorqueue.next: code, message, severity, node)."""
-        code, _, rest = str(self.ask("print(errorqueue.next())")).strip().partition("\t")
-        return f"{finite(code, 'switch error queue'):.0f} {rest.partition(chr(9))[0]}"
+        return first_error(str(self.ask("print(errorqueue.next())")), "switch error queue") or "none"
 
 
 class TspChannelSwitch:
