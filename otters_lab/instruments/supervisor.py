@@ -188,7 +188,11 @@ def main() -> int:
     file = bench_of(TomlText(path, text, tomllib.loads(text)))
     for role, drivers in _DRIVERS.items():
         load(drivers[getattr(file, role).driver].build)  # imported now: later there is no time for it
-    print("ready", flush=True)
+    try:
+        print("ready", flush=True)
+    except OSError:  # the sweep ended before it began: nothing was switched on
+        sys.stdout = None  # else Python complains again when it flushes
+        return 0
     words = [line.strip() for line in sys.stdin]
     if "armed" not in words or "goodbye" in words:
         return 0
