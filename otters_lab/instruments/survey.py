@@ -10,7 +10,7 @@ from typing import Any
 import pyvisa
 
 from otters_lab.core.clock import Clock, SystemClock
-from otters_lab.core.errors import InstrumentError
+from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES, build_light, build_meter, build_switch
 from otters_lab.instruments.drivers.replies import finite, first_error, link_errors
@@ -59,9 +59,13 @@ def survey(file: BenchFile) -> list[Found]:
 
     Raises
     ------
+    InputError
+        for a transcript, which holds a sweep and nothing else.
     InstrumentError
         if an instrument is in use by another bench.
     """
+    if file.backend == "transcript":
+        raise InputError("a transcript is replayed by the sweep it is of", file=file.path, key="backend")
     with ExitStack() as stack:
         guard = stack.enter_context(interrupts())
         library, clock = _library(stack, file)

@@ -56,10 +56,13 @@ def default_capture_path(plan: Plan, chip: str) -> Path:
     return folder / "measurements" / name
 
 
-def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool) -> SweepResult:
+def run_sweep(
+    plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool, record: Path | None = None
+) -> SweepResult:
     """Runs a plan on a bench and seals the capture.
 
     Every trace is durable in the spool beside the capture before the next begins; `resume` goes on from there.
+    `record` is a transcript to write: every message to and from the instruments.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
     dark_time_s = plan.recipe.model.recovery.dark_time
     history = _history(place, dark_time_s) if resume else None
-    with open_bench(bench, history=history) as open_:
+    with open_bench(bench, history=history, record=record) as open_:
         meta = _meta(plan, bench, open_, chip, note)
         spool = Spool.open(place, meta=meta) if resume else Spool.create(place, meta, clock=open_.clock)
         with spool, progress(f"sweeping {chip}", len(plan)) as advance:
@@ -106,7 +109,7 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
     return SweepResult(capture, header, dict(statuses), len(done))
 
 
-def try_once(plan: Plan, bench: BenchFile) -> TrialReport:
+def try_once(plan: Plan, bench: BenchFile, record: Path | None = None) -> TrialReport:
     """Takes the plan's first trace and judges it; nothing is stored.
 
     Raises
@@ -115,7 +118,7 @@ def try_once(plan: Plan, bench: BenchFile) -> TrialReport:
         as `run_sweep`.
     """
     check_plan(plan, bench)
-    with open_bench(bench) as open_:
+    with open_bench(bench, record=record) as open_:
         trace = open_.acquire(next(plan.traces()).request)
     return report_trial(trace, bench.line_frequency)
 
