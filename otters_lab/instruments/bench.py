@@ -48,6 +48,7 @@ class Bench:
         identities: dict[str, str],
         virtual: VirtualBench | None,
         guard: Interrupts,
+        supervisor: Supervisor | None = None,
         script: Script | None = None,
     ) -> None:
         self.file = file
@@ -57,6 +58,7 @@ class Bench:
         self._meter, self._light, self._switch = roles
         self._links = links
         self._guard = guard
+        self._supervisor = supervisor
         self._script = script
         self._failed: str | None = None
         self._failures = 0
@@ -117,6 +119,8 @@ class Bench:
             raise InputError(f"the chip has no device {request.device}", file=self.file.path)
         if self._failed:
             raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
+        if self._supervisor is not None and not self._supervisor.alive:
+            raise InstrumentError("the supervisor process has ended; nothing is switched on without it")
         self._guard.check()
         start_utc, trace = iso_utc(self.clock.utc()), None
         try:
@@ -271,7 +275,7 @@ def open_bench(
         identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
         roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
                  build_switch(links["switch"], file, clock))  # fmt: skip
-        bench = Bench(file, clock, roles, links, identities, virtual, guard, script)
+        bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script)
         if supervisor is not None:
             supervisor.arm()
         with _safe_at_the_end(bench, supervisor):

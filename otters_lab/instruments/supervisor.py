@@ -71,6 +71,11 @@ class Supervisor:
         if heard != ["ready\n"] or not self._say("armed"):
             raise InstrumentError("the supervisor process did not start; nothing was switched on")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
     def goodbye(self) -> None:
         """The bench is safe: the process ends and does nothing."""
         self._say("goodbye")
@@ -150,6 +155,7 @@ def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
     link = None
     try:
         link = open_link(role, entry, SYSTEM_LIBRARY)
+        link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)
         _BUILD[role](link, file, SystemClock()).make_safe()
     except InstrumentError as error:

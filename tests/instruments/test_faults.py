@@ -327,6 +327,20 @@ def test_a_killed_sweep_is_made_safe_by_its_supervisor_and_loses_no_trace(serve:
 
 
 @LONG
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the supervisor in /proc")
+def test_without_its_supervisor_a_sweep_goes_no_further(serve: Callable[..., Case]) -> None:
+    case = serve(recipe=("repeats = 2", "repeats = 50"))
+    process = case.start()
+    case.wait_for(lambda state: state["light"])
+    (supervisor,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(supervisor), signal.SIGKILL)
+    assert process.wait(timeout=20) == 3
+    assert_one_line(case, "the supervisor process has ended")
+    assert_off(case)
+    assert set(case.spooled()) == {"ok"}
+
+
+@LONG
 def test_a_full_disk_ends_the_sweep_dark_with_every_acknowledged_trace(serve: Callable[..., Case]) -> None:
     case = serve(recipe=("repeats = 2", "repeats = 30"))
     assert case.sweep(file_limit=120_000) == 1
