@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,12 +19,12 @@ from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
 from otters_lab.instruments.drivers.replies import LinkError, confirm
 from otters_lab.instruments.interrupts import Interrupts, interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
-from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, Switch
+from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
 from otters_lab.instruments.supervisor import Supervisor, supervised
 from otters_lab.instruments.transcript import Script, load_script, recording, script_library
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
@@ -148,6 +149,9 @@ class Bench:
         self._light.arm_pulse(request.drive_V, request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
         self._meter.start()
+        if isinstance(self._light, SoftwareStarted):
+            started_s = self.clock.monotonic_s()
+            request = replace(request, dark_s=self._light.fire() - started_s)  # as it was, not as it was asked for
         readings = self._meter.fetch()
         return make_trace(request, settings, readings, self.file, start_utc)
 
@@ -188,8 +192,8 @@ class Bench:
                     if self._failed:
                         renew_link(self._links[name], getattr(self.file, name), self.file)
                     self._role(name).make_safe()
-                except InstrumentError as error:
-                    unknown.append(str(error))
+                except Exception as error:  # a driver's own mistake must not keep the next output on
+                    unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
                     logger.info("could not make safe: %s", error)
         if self._script is not None and self._script.deviation:
             raise InstrumentError(self._script.deviation)
@@ -252,6 +256,7 @@ def open_bench(
     InstrumentError
         if an instrument is in use, does not answer, is another one than the file says, or cannot be made safe.
     """
+    preload(file)
     virtual = build_virtual(file, decays, clock, history) if file.backend == "virtual" else None
     script = load_script(file) if file.backend == "transcript" else None
     if clock is None:

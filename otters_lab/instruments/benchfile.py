@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
-from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, own_switch
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver
+from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
+from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.setups import LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -29,17 +34,38 @@ def _device_keys(value: Any) -> Any:
     return {int(key): channel for key, channel in value.items()}
 
 
+def _channel(value: Any, info: ValidationInfo) -> Any:
+    """A channel as its switch calls it: a number, or a name of the form that the switch's entry gives."""
+    driver = SWITCHES.get(info.data.get("driver", ""))
+    if driver is None or not driver.channel:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"found {value!r}, expected a valid integer")
+        return value
+    if isinstance(value, bool) or not re.fullmatch(driver.channel, str(value)):
+        raise ValueError(f"found {value!r}, expected a channel of the {driver.model} ({driver.channel})")
+    return str(value)
+
+
 def _known(drivers: Mapping[str, Entry]) -> Any:
-    """A field that takes the short name of a registered driver."""
+    """A field that takes the short name of a registered driver, or a lab's own ``path.py:Class``."""
 
     def check(name: str) -> str:
-        if name not in drivers:
+        if name not in drivers and not is_own(name):
             near = closest(name, drivers)
             hint = f' (did you mean "{near}"?)' if near else ""
-            raise ValueError(f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}{hint}")
+            raise ValueError(
+                f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}, or path.py:Class{hint}"
+            )
         return name
 
     return AfterValidator(check)
+
+
+def _check_abilities(driver: str, abilities: object, role: str) -> None:
+    if is_own(driver) and abilities is None:
+        raise ValueError(f"{driver} is the lab's own: its [{role}.abilities] are missing")
+    if not is_own(driver) and abilities is not None:
+        raise ValueError(f"the abilities of {driver} are known, expected no [{role}.abilities]")
 
 
 class InstrumentEntry(StrictModel):
@@ -51,23 +77,83 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The source-meter. `settle`: from bias on to the trigger."""
+    """The source-meter. `settle`: from bias on to the trigger.
+
+    The other settings are refused where the model lacks them. `filter`: conversions averaged into one reading, whose
+    aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
+    """
 
     driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+    wires: Literal[2, 4] = 2
+    terminals: Literal["front", "rear"] = "front"
+    output_off: Literal["normal", "high impedance", "zero", "guard"] = "normal"
+    filter: int = Field(default=1, ge=1, le=100)
+    guard: Literal["cable", "ohms"] | None = None
+    abilities: MeterAbilities | None = None
+
+    @property
+    def known(self) -> MeterDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
+        return METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> MeterEntry:
+        _check_abilities(self.driver, self.abilities, "meter")
+        return self
+
+    @property
+    def options(self) -> MeterOptions:
+        """The settings beyond the common ones, as the drivers take them."""
+        return MeterOptions(self.wires, self.terminals, self.output_off, self.filter, self.guard)
+
+    @model_validator(mode="after")
+    def _model_has_what_is_asked(self) -> MeterEntry:
+        driver = self.known
+        asked = {name: getattr(self, name) for name in NAMES if name in self.model_fields_set}
+        problems = not_offered(asked, driver.options, driver.model)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives."""
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current."""
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
+    led: LedTable | None = None
+    abilities: LightAbilities | None = None
+
+    @property
+    def known(self) -> LightDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
+        return LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> LightEntry:
+        _check_abilities(self.driver, self.abilities, "light")
+        return self
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
-        loads = LIGHTS[self.driver].drive_V
+        loads = self.known.drive_V
         if self.load not in loads:
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
+        return self
+
+    @model_validator(mode="after")
+    def _led_fits_the_driver(self) -> LightEntry:
+        allowed = self.known.full_scale_A
+        if (allowed is None) != (self.led is None):
+            wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
+            raise ValueError(
+                f"a [light.led] table is {'missing' if self.led is None else 'given'}, {self.driver} needs {wants}"
+            )
+        if allowed and self.led and not allowed[0] <= self.led.full_scale <= allowed[1]:
+            raise ValueError(
+                f"led.full_scale is {self.led.full_scale:g} A, expected {allowed[0]:g} to {allowed[1]:g} A"
+            )
         return self
 
 
@@ -76,7 +162,15 @@ class SwitchEntry(InstrumentEntry):
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
-    channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
+
+    @property
+    def known(self) -> SwitchDriver:
+        """What is known of the driver."""
+        return SWITCHES[self.driver] if self.driver in SWITCHES else own_switch(self.driver)
+
+    channels: Annotated[
+        dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
+    ]
 
 
 class Sync(StrictModel):
@@ -154,6 +248,9 @@ class BenchFile(StrictModel):
             raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
         if self.backend == "transcript" and self.transcript is None:
             raise ValueError('backend = "transcript" needs the key transcript: the file that is replayed')
+        own = [entry.driver for entry in (self.meter, self.light, self.switch) if is_own(entry.driver)]
+        if self.backend == "virtual" and own:
+            raise ValueError(f"{own[0]} is the lab's own driver and has no virtual twin")
         if self.line_frequency not in (50.0, 60.0):
             raise ValueError(f'line_frequency is {self.line_frequency:g} Hz, expected "50 Hz" or "60 Hz"')
         addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]

@@ -25,15 +25,13 @@ from otters_lab.core.clock import SystemClock, iso_utc
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
 from otters_lab.instruments.benchfile import BenchFile, bench_of
-from otters_lab.instruments.drivers.entries import load
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES, build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
 from otters_lab.instruments.locks import locked
 
 START_S = 30.0  # a slow disk may take its time to start a process
 TRY_S = 30.0  # how long it goes on trying to reach an instrument
 _BUILD: dict[str, Callable[..., Any]] = {"meter": build_meter, "light": build_light, "switch": build_switch}
-_DRIVERS = {"meter": METERS, "light": LIGHTS, "switch": SWITCHES}
 # The same code as the sweep's, wherever that was imported from.
 _PROGRAM = """
 import sys
@@ -158,8 +156,8 @@ def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
         link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)
         _BUILD[role](link, file, SystemClock()).make_safe()
-    except InstrumentError as error:
-        note("failed", role=role, detail=str(error))
+    except Exception as error:  # a driver's own mistake must not keep the next output on
+        note("failed", role=role, detail=str(error) if isinstance(error, InstrumentError) else repr(error))
         return False
     finally:
         if link is not None:
@@ -192,8 +190,7 @@ def main() -> int:
     given = json.loads(sys.stdin.readline())
     path, text = Path(given["path"]), str(given["text"])
     file = bench_of(TomlText(path, text, tomllib.loads(text)))
-    for role, drivers in _DRIVERS.items():
-        load(drivers[getattr(file, role).driver].build)  # imported now: later there is no time for it
+    preload(file)  # imported now: later there is no time for it
     try:
         print("ready", flush=True)
     except OSError:  # the sweep ended before it began: nothing was switched on
