@@ -54,7 +54,25 @@ def test_an_entry_in_an_error_queue_is_shown_and_is_exit_3(cli, bench, monkeypat
     monkeypatch.setattr(Keithley2450Twin, "__init__", troubled)
     code, out, _ = cli("bench", bench)
     assert code == 3
-    assert "wrong: meter: 1 entries in the error queue: -222 Data out of range" in out
+    assert "wrong: meter: 1 in the error queue, first -222 Data out of range" in out
+
+
+@pytest.mark.parametrize("model", ["707B", "3706A"])
+def test_a_switch_that_speaks_tsp_is_asked_for_its_errors_in_tsp(cli, bench, tmp_path, model):
+    other = tmp_path / "tsp.toml"
+    text = bench.read_text().replace('"keithley-2700"', f'"keithley-{model.lower()}"').replace("MODEL 2700", model)
+    for number in range(1, 9):
+        channel = f'"1A0{number}"' if model == "707B" else f'"100{number}"'
+        text = text.replace(f"\n{number} = 10{number}", f"\n{number} = {channel}")
+    other.write_text(text)
+    code, out, err = cli("bench", other, "--json")
+    assert (code, err) == (0, ""), out
+    assert json.loads(out)["instruments"][2]["errors"] == []
+
+
+def test_a_bench_that_replays_a_capture_is_looked_over_too(cli, bench):
+    code, out, _ = cli("bench", bench.with_name("replay.toml"), "--json")
+    assert (code, json.loads(out)["ok"]) == (0, True)
 
 
 def test_an_instrument_that_says_nothing_to_its_self_test_is_off_all_the_same(cli, bench, monkeypatch):
