@@ -10,6 +10,7 @@ import typer
 from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from otters_lab.core.protocols import DecaySource
     from otters_lab.instruments.benchfile import BenchFile
     from otters_lab.instruments.survey import Found
 
@@ -34,13 +35,16 @@ def bench(
     from otters_lab.core.errors import EXIT_INSTRUMENT, InputError
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.instruments.survey import survey
+    from otters_lab.workflows.decays import load_decays
 
     bench_file = load_bench(file)
+    decays = load_decays(bench_file)
+    source = decays.source if decays else None
     if serve:
-        return _serve(bench_file, write, record, as_json)
+        return _serve(bench_file, source, write, record, as_json)
     if write is not None or record is not None:
         raise InputError("--write and --record need --serve")
-    found = survey(bench_file)
+    found = survey(bench_file, source)
     wrong = [problem for one in found for problem in one.problems]
     if as_json:
         print_json(_document(bench_file, found))
@@ -73,7 +77,7 @@ def _print(bench_file: BenchFile, found: list[Found], wrong: list[str]) -> None:
                "output")  # fmt: skip
     rows = [
         (one.role, one.driver, one.validated, one.address, one.identity, one.firmware, one.self_test, one.interlock,
-         len(one.errors), one.output)
+         None if one.errors is None else len(one.errors), one.output)
         for one in found
     ]  # fmt: skip
     print_table(columns, rows)
@@ -86,7 +90,9 @@ def _print(bench_file: BenchFile, found: list[Found], wrong: list[str]) -> None:
         print_line(f"wrong: {problem}")
 
 
-def _serve(bench_file: BenchFile, write: Path | None, record: Path | None, as_json: bool) -> None:
+def _serve(
+    bench_file: BenchFile, decays: DecaySource | None, write: Path | None, record: Path | None, as_json: bool
+) -> None:
     import threading
     from contextlib import ExitStack
 
@@ -98,7 +104,7 @@ def _serve(bench_file: BenchFile, write: Path | None, record: Path | None, as_js
         raise InputError("only a virtual bench can be served", file=bench_file.path, key="backend")
     with ExitStack() as stack:
         log = stack.enter_context(record.open("w", encoding="utf-8")) if record else None
-        served = stack.enter_context(serving(bench_file, log))
+        served = stack.enter_context(serving(bench_file, log, decays=decays))
         if write is not None:
             write_atomically(write, tcp_text(bench_file, served).encode())
         addresses = {role: getattr(served, role).address for role in ROLES}

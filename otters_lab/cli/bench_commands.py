@@ -59,6 +59,9 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the spool of an unfinished sweep.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, check limits, measure nothing.")] = False,
     trial: Annotated[bool, typer.Option("--try", help="Take one trace and judge range, noise, hum.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Write every message to and from the instruments.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure: run a recipe on a bench and seal the traces into a capture."""
@@ -75,11 +78,11 @@ def sweep(
     if dry_run:
         return _show_plan(plan, bench_file, as_json)
     if trial:
-        return _show_trial(plan, bench_file, as_json)
+        return _show_trial(plan, bench_file, record, as_json)
     if resume and out is None:
         raise InputError("--resume needs -o CAPTURE, the capture that the unfinished sweep was to become")
     capture = out or default_capture_path(plan, chip)
-    result = sweep_bench(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume)
+    result = sweep_bench(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume, record=record)
     if as_json:
         return print_json(
             {
@@ -130,13 +133,13 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     return None
 
 
-def _show_trial(plan: Plan, bench: BenchFile, as_json: bool) -> None:
+def _show_trial(plan: Plan, bench: BenchFile, record: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from otters_lab.core.quantity import format_quantity
     from otters_lab.workflows.sweeping import try_bench
 
-    report = try_bench(plan, bench)
+    report = try_bench(plan, bench, record)
     warnings = report.warnings()
     if as_json:
         print_json({**asdict(report), "warnings": warnings})

@@ -58,6 +58,8 @@ def run() -> NoReturn:
     try:
         # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
         code = int(app(standalone_mode=False) or 0)
+        if code == EXIT_INTERRUPTED:  # typer turns KeyboardInterrupt into it
+            print("otters-lab: interrupted", file=sys.stderr)
     except OttersError as error:
         if debug:
             raise

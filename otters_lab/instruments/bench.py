@@ -6,6 +6,7 @@ import atexit
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,7 @@ from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_li
 from otters_lab.instruments.locks import locked
 from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
 from otters_lab.instruments.supervisor import Supervisor, supervised
+from otters_lab.instruments.transcript import Script, load_script, recording, script_library
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
 
@@ -47,6 +49,8 @@ class Bench:
         identities: dict[str, str],
         virtual: VirtualBench | None,
         guard: Interrupts,
+        supervisor: Supervisor | None = None,
+        script: Script | None = None,
     ) -> None:
         self.file = file
         self.clock = clock
@@ -55,6 +59,8 @@ class Bench:
         self._meter, self._light, self._switch = roles
         self._links = links
         self._guard = guard
+        self._supervisor = supervisor
+        self._script = script
         self._failed: str | None = None
         self._failures = 0
         self.safe = False  # whether everything was confirmed to be off, and nothing was switched on since
@@ -63,12 +69,15 @@ class Bench:
     def origin(self) -> str:
         """What a capture from this bench must be called: "measured", or what the virtual chip's decays are.
 
-        Twins in another process are told by their *IDN? replies, which say VIRTUAL in place of a serial number.
+        Twins in another process, and in a transcript, are told by their *IDN? replies, which say VIRTUAL in place of
+        a serial number; any other transcript is "replayed".
         """
         if self.virtual is not None:
             return self.virtual.world.decays.origin
         served = any("VIRTUAL" in identity.split(",") for identity in self.identities.values())
-        return "synthetic" if served else "measured"
+        if served:
+            return "synthetic"
+        return "measured" if self._script is None else "replayed"
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -111,6 +120,8 @@ class Bench:
             raise InputError(f"the chip has no device {request.device}", file=self.file.path)
         if self._failed:
             raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
+        if self._supervisor is not None and not self._supervisor.alive:
+            raise InstrumentError("the supervisor process has ended; nothing is switched on without it")
         self._guard.check()
         start_utc, trace = iso_utc(self.clock.utc()), None
         try:
@@ -170,6 +181,9 @@ class Bench:
         OutputUnknownError
             "output state unknown", if one of them could not be confirmed.
         """
+        if self._script is not None and self._script.deviation:
+            self.safe = True  # nothing is there that could be on, and the script has nothing more to say
+            return
         unknown: list[str] = []
         self.safe = False
         with self._guard.held():
@@ -178,9 +192,11 @@ class Bench:
                     if self._failed:
                         renew_link(self._links[name], getattr(self.file, name), self.file)
                     self._role(name).make_safe()
-                except InstrumentError as error:
-                    unknown.append(str(error))
+                except Exception as error:  # a driver's own mistake must not keep the next output on
+                    unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
                     logger.info("could not make safe: %s", error)
+        if self._script is not None and self._script.deviation:
+            raise InstrumentError(self._script.deviation)
         self.safe = not unknown
         if unknown:
             before = f" (after: {self._failed})" if self._failed else ""
@@ -221,47 +237,52 @@ def open_bench(
     decays: DecaySource | None = None,
     clock: Clock | None = None,
     history: History | None = None,
+    record: Path | None = None,
 ) -> Iterator[Bench]:
     """Opens a bench: lock, connect, identify, make safe, and make safe again at the end, whatever the end is.
 
     Nothing but *IDN? is sent before every instrument has proved to be the one the file names. `decays` takes the
     place of the virtual chip (a recording, a calibration); `history` lets a virtual bench go on where another
-    stopped; both mean nothing to a real bench. A real bench has a supervisor process that makes it safe should this
-    one die. A virtual bench has instruments of its own and needs neither that nor locks. The first signal (SIGINT,
-    SIGTERM, SIGHUP) ends the block with KeyboardInterrupt; no signal stops the bench from being made safe.
+    stopped; both mean nothing to a real bench. `record` is a transcript to write: every message with its time.
+
+    A real bench has a supervisor process that makes it safe should this one die. A virtual bench has instruments of
+    its own and needs neither that nor locks. The first signal (SIGINT, SIGTERM, SIGHUP) ends the block with
+    KeyboardInterrupt; no signal stops the bench from being made safe.
 
     Raises
     ------
     InputError
-        if a virtual bench has nothing to measure.
+        if a virtual bench has nothing to measure, or a transcript cannot be read or written.
     InstrumentError
         if an instrument is in use, does not answer, is another one than the file says, or cannot be made safe.
     """
     preload(file)
     virtual = build_virtual(file, decays, clock, history) if file.backend == "virtual" else None
+    script = load_script(file) if file.backend == "transcript" else None
     if clock is None:
-        clock = SystemClock() if virtual is None else virtual.world.clock
+        clock = virtual.world.clock if virtual else script.clock if script else SystemClock()
     entries = {"meter": file.meter, "light": file.light, "switch": file.switch}
     supervisor: Supervisor | None = None
     with ExitStack() as stack:
         guard = stack.enter_context(interrupts())
-        if virtual is None:
+        tap = stack.enter_context(recording(record, file, clock)) if record else None
+        if file.backend == "visa":
             stack.enter_context(locked(entry.address for entry in entries.values()))
             supervisor = stack.enter_context(supervised(file))
             library = _SYSTEM_LIBRARY
         else:
-            library = virtual.library
+            library = virtual.library if virtual else script_library(file, script or load_script(file))
             stack.callback(lambda: pyvisa.ResourceManager(library).close())
         links: dict[str, Link] = {}
         for role, entry in entries.items():
-            links[role] = open_link(role, entry, library)
+            links[role] = open_link(role, entry, library, tap)
             stack.callback(links[role].hang_up)
         identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
         if file.meter.amplifier:
             identities["amplifier"] = file.meter.amplifier.describe()
         roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
                  build_switch(links["switch"], file, clock))  # fmt: skip
-        bench = Bench(file, clock, roles, links, identities, virtual, guard)
+        bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script)
         if supervisor is not None:
             supervisor.arm()
         with _safe_at_the_end(bench, supervisor):

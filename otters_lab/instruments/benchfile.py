@@ -248,10 +248,11 @@ class Safety(StrictModel):
 class BenchFile(StrictModel):
     """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance.
 
-    `retries`: after how many failed takes in a row the links are opened anew and the sweep goes on.
+    `transcript`: the file, beside this one, that a bench with backend = "transcript" replays. `retries`: after how
+    many failed takes in a row the links are opened anew and the sweep goes on.
     """
 
-    backend: Literal["visa", "virtual"]
+    backend: Literal["visa", "virtual", "transcript"]
     name: str = Field(min_length=1)
     line_frequency: Hertz
     meter: MeterEntry
@@ -262,6 +263,7 @@ class BenchFile(StrictModel):
     safety: Safety = Safety()
     retries: int = Field(default=1, ge=0, le=10)
     virtual: VirtualTable | None = None
+    transcript: str | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
 
     @property
@@ -278,6 +280,8 @@ class BenchFile(StrictModel):
     def _hangs_together(self) -> BenchFile:
         if self.backend == "virtual" and self.virtual is None:
             raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
+        if self.backend == "transcript" and self.transcript is None:
+            raise ValueError('backend = "transcript" needs the key transcript: the file that is replayed')
         own = [entry.driver for entry in (self.meter, self.light, self.switch) if is_own(entry.driver)]
         if self.backend == "virtual" and own:
             raise ValueError(f"{own[0]} is the lab's own driver and has no virtual twin")

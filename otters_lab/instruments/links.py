@@ -45,6 +45,16 @@ class Link(VISAAdapter):
         self.hang_up()
         self._queue_queries = 0
         self.connection = self.manager.open_resource(self.resource_name, **self._options)
+        self.clear()
+
+    def clear(self) -> None:
+        """Device clear: on GPIB and USB a late reply waits in the instrument, whatever becomes of the session."""
+        if str(self.resource_name).upper().endswith("::SOCKET"):
+            return  # a raw socket has none; what was to come on it went with it
+        try:
+            self.connection.clear()
+        except (VisaIOError, NotImplementedError) as error:
+            logger.info("%s: no device clear: %s", self.role, error)
 
     def hang_up(self) -> None:
         """Closes the connection, whatever state it is in."""
@@ -83,8 +93,13 @@ class Link(VISAAdapter):
         return content
 
     def _passed(self, direction: str, text: str) -> None:
-        if self._tap is not None:
+        if self._tap is None:
+            return
+        try:
             self._tap(self.role, direction, text)
+        except OSError as error:  # a full disk must not keep an output on
+            self._tap = None
+            logger.warning("%s: the transcript ends here: %s", self.role, error)
 
 
 def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> Link:

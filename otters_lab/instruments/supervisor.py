@@ -69,6 +69,11 @@ class Supervisor:
         if heard != ["ready\n"] or not self._say("armed"):
             raise InstrumentError("the supervisor process did not start; nothing was switched on")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
     def goodbye(self) -> None:
         """The bench is safe: the process ends and does nothing."""
         self._say("goodbye")
@@ -148,10 +153,11 @@ def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
     link = None
     try:
         link = open_link(role, entry, SYSTEM_LIBRARY)
+        link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)
         _BUILD[role](link, file, SystemClock()).make_safe()
-    except InstrumentError as error:
-        note("failed", role=role, detail=str(error))
+    except Exception as error:  # a driver's own mistake must not keep the next output on
+        note("failed", role=role, detail=str(error) if isinstance(error, InstrumentError) else repr(error))
         return False
     finally:
         if link is not None:
@@ -185,7 +191,11 @@ def main() -> int:
     path, text = Path(given["path"]), str(given["text"])
     file = bench_of(TomlText(path, text, tomllib.loads(text)))
     preload(file)  # imported now: later there is no time for it
-    print("ready", flush=True)
+    try:
+        print("ready", flush=True)
+    except OSError:  # the sweep ended before it began: nothing was switched on
+        sys.stdout = None  # else Python complains again when it flushes
+        return 0
     words = [line.strip() for line in sys.stdin]
     if "armed" not in words or "goodbye" in words:
         return 0

@@ -10,9 +10,11 @@ from typing import Any
 import pyvisa
 
 from otters_lab.core.clock import Clock, SystemClock
-from otters_lab.core.errors import InstrumentError
+from otters_lab.core.errors import InputError, InstrumentError
+from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES, build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.own import is_own
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
 from otters_lab.instruments.drivers.replies import finite, first_error, link_errors
 from otters_lab.instruments.interrupts import interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
@@ -20,7 +22,6 @@ from otters_lab.instruments.locks import locked
 from otters_lab.instruments.virtual.assemble import build_virtual
 
 _BUILD: dict[str, Any] = {"meter": build_meter, "light": build_light, "switch": build_switch}
-_DRIVERS: dict[str, Any] = {"meter": METERS, "light": LIGHTS, "switch": SWITCHES}
 
 # Drivers whose instrument has *TST?, 0 for passed (IEEE 488.2, 10.38): 2450-901-01 appendix B (always 0); 33500 Series
 # Operating and Service Guide, IEEE-488 common commands; Model 2700 User's Manual, section 11 (ROM checksum).
@@ -40,7 +41,10 @@ _MAX_ERRORS = 30
 
 @dataclass
 class Found:
-    """One instrument. `self_test`, `interlock`: what it said, "not offered" where it has none."""
+    """One instrument. `self_test`, `interlock`: what it said, "not offered" where we know of none.
+
+    `errors`: what its error queue held, None where it could not be read or is not known (a lab's own driver).
+    """
 
     role: str
     driver: str
@@ -51,25 +55,30 @@ class Found:
     firmware: str | None = None
     self_test: str | None = None
     interlock: str | None = None
-    errors: list[str] = field(default_factory=list)
+    errors: list[str] | None = None
     output: str = "unknown"
     problems: list[str] = field(default_factory=list)
 
 
-def survey(file: BenchFile) -> list[Found]:
+def survey(file: BenchFile, decays: DecaySource | None = None) -> list[Found]:
     """Connects to each instrument in the order of `safety.off`, makes it safe, and asks what it has to say.
 
     What is wrong with one does not keep the others from being looked at: it stands in its `problems`. An instrument
-    that is not the one the file names gets nothing but *IDN?.
+    that is not the one the file names gets nothing but *IDN?. `decays` as for `open_bench`.
 
     Raises
     ------
+    InputError
+        for a transcript, which holds a sweep and nothing else.
     InstrumentError
         if an instrument is in use by another bench.
     """
+    if file.backend == "transcript":
+        raise InputError("a transcript is replayed by the sweep it is of", file=file.path, key="backend")
+    preload(file)
     with ExitStack() as stack:
         guard = stack.enter_context(interrupts())
-        library, clock = _library(stack, file)
+        library, clock = _library(stack, file, decays)
         found = []
         for role in file.safety.off:
             guard.check()
@@ -78,9 +87,9 @@ def survey(file: BenchFile) -> list[Found]:
     return sorted(found, key=lambda one: list(_BUILD).index(one.role))
 
 
-def _library(stack: ExitStack, file: BenchFile) -> tuple[Any, Clock]:
+def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> tuple[Any, Clock]:
     if file.backend == "virtual":
-        virtual = build_virtual(file)
+        virtual = build_virtual(file, decays)
         stack.callback(lambda: pyvisa.ResourceManager(virtual.library).close())
         return virtual.library, virtual.world.clock
     stack.enter_context(locked(getattr(file, role).address for role in _BUILD))
@@ -89,7 +98,7 @@ def _library(stack: ExitStack, file: BenchFile) -> tuple[Any, Clock]:
 
 def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
     entry = getattr(file, role)
-    driver = _DRIVERS[role][entry.driver]
+    driver = entry.known
     found = Found(role, entry.driver, driver.validated, driver.evidence, entry.address)
     try:
         link = open_link(role, entry, library)
@@ -107,8 +116,8 @@ def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
         _try(_interlock, found, link, file)
         instrument.make_safe()
         found.output = "off"
-    except InstrumentError as error:
-        found.problems.append(str(error))
+    except Exception as error:  # a driver's own mistake must not keep the others from being made safe
+        found.problems.append(str(error) if isinstance(error, InstrumentError) else f"{role}: {error!r}")
     finally:
         link.hang_up()
     return found
@@ -126,13 +135,16 @@ def _try(step: Callable[[Found, Link], None], found: Found, link: Link, file: Be
 
 def _error_queue(found: Found, link: Link) -> None:
     """What was in the queue before anything was asked; reading it empties it."""
+    if is_own(found.driver):
+        return
+    found.errors = []
     query = _DRIVERS[found.role][found.driver].error_query
     while (error := first_error(_ask(link, query), f"{found.role} error queue")) is not None:
         if len(found.errors) == _MAX_ERRORS:
             raise InstrumentError(f"{found.role}: the error queue has no end ({_MAX_ERRORS} entries read)")
         found.errors.append(error)
     if found.errors:
-        found.problems.append(f"{found.role}: {len(found.errors)} entries in the error queue: {found.errors[0]}")
+        found.problems.append(f"{found.role}: {len(found.errors)} in the error queue, first {found.errors[0]}")
 
 
 def _self_test(found: Found, link: Link) -> None:

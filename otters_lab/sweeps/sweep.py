@@ -67,11 +67,13 @@ def run_sweep(
     resume: bool,
     decays: DecaySource | None = None,
     inputs: Sequence[InputRef] = (),
+    record: Path | None = None,
 ) -> SweepResult:
     """Runs a plan on a bench and seals the capture.
 
     Every trace is durable in the spool beside the capture before the next begins; `resume` goes on from there. `decays`
-    take the place of a virtual bench's chip; `inputs` are the files they came from.
+    take the place of a virtual bench's chip; `inputs` are the files they came from. `record` is a transcript to write:
+    every message to and from the instruments.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def run_sweep(
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
     dark_time_s = plan.recipe.model.recovery.dark_time
     history = _history(place, dark_time_s) if resume else None
-    with open_bench(bench, decays=decays, history=history) as open_:
+    with open_bench(bench, decays=decays, history=history, record=record) as open_:
         meta = _meta(plan, bench, open_, chip, note, inputs)
         spool = Spool.open(place, meta=meta) if resume else Spool.create(place, meta, clock=open_.clock)
         with spool, progress(f"sweeping {chip}", len(plan)) as advance:
@@ -116,7 +118,9 @@ def run_sweep(
     return SweepResult(capture, header, dict(statuses), len(done))
 
 
-def try_once(plan: Plan, bench: BenchFile, *, decays: DecaySource | None = None) -> TrialReport:
+def try_once(
+    plan: Plan, bench: BenchFile, *, decays: DecaySource | None = None, record: Path | None = None
+) -> TrialReport:
     """Takes the plan's first trace and judges it; nothing is stored.
 
     Raises
@@ -125,7 +129,7 @@ def try_once(plan: Plan, bench: BenchFile, *, decays: DecaySource | None = None)
         as `run_sweep`.
     """
     check_plan(plan, bench)
-    with open_bench(bench, decays=decays) as open_:
+    with open_bench(bench, decays=decays, record=record) as open_:
         trace = open_.acquire(next(plan.traces()).request)
     return report_trial(trace, bench.line_frequency)
 

@@ -11,7 +11,9 @@ from otters_lab.sweeps.trial import TrialReport
 from otters_lab.workflows.decays import load_decays
 
 
-def sweep_bench(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool) -> SweepResult:
+def sweep_bench(
+    plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool, record: Path | None = None
+) -> SweepResult:
     """`run_sweep` on the bench as its file describes it.
 
     Raises
@@ -30,10 +32,11 @@ def sweep_bench(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: 
         resume=resume,
         decays=decays.source if decays else None,
         inputs=decays.inputs if decays else (),
+        record=record,
     )
 
 
-def try_bench(plan: Plan, bench: BenchFile) -> TrialReport:
+def try_bench(plan: Plan, bench: BenchFile, record: Path | None = None) -> TrialReport:
     """`try_once` on the bench as its file describes it.
 
     Raises
@@ -43,4 +46,4 @@ def try_bench(plan: Plan, bench: BenchFile) -> TrialReport:
     """
     check_plan(plan, bench)
     decays = load_decays(bench)
-    return try_once(plan, bench, decays=decays.source if decays else None)
+    return try_once(plan, bench, decays=decays.source if decays else None, record=record)

@@ -50,6 +50,7 @@ def _series_2600(name: str, build: str, ranges_A: tuple[float, ...], bias_V: flo
             "filter": FILTER_COUNTS,
         },
         dead_s=35e-6,
+        error_query="print(errorqueue.next())",
     )
 
 

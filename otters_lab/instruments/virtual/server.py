@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from otters_lab.core.clock import SystemClock
 from otters_lab.core.files import write_atomically
+from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.faults import FaultPlan
@@ -148,7 +149,12 @@ def _send(link: socket.socket, data: bytes) -> bool:
 
 
 @contextmanager
-def serving(benchfile: BenchFile, record: TextIO | None = None, faults: FaultPlan | None = None) -> Iterator[BenchFile]:
+def serving(
+    benchfile: BenchFile,
+    record: TextIO | None = None,
+    faults: FaultPlan | None = None,
+    decays: DecaySource | None = None,
+) -> Iterator[BenchFile]:
     """Serves a virtual bench on free ports of 127.0.0.1; yields the file of the same bench over TCP.
 
     Raises
@@ -156,7 +162,7 @@ def serving(benchfile: BenchFile, record: TextIO | None = None, faults: FaultPla
     InputError
         if the bench has nothing to measure.
     """
-    virtual = build_virtual(benchfile, clock=SystemClock())
+    virtual = build_virtual(benchfile, decays, clock=SystemClock())
     lock, faults, log = threading.Lock(), faults or FaultPlan(), Record(virtual, record)
     log.state()
     ports: dict[str, _Port] = {}
