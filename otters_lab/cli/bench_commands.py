@@ -59,6 +59,9 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the spool of an unfinished sweep.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, check limits, measure nothing.")] = False,
     trial: Annotated[bool, typer.Option("--try", help="Take one trace and judge range, noise, hum.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Write every message to and from the instruments.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure: run a recipe on a bench and seal the traces into a capture."""
@@ -66,7 +69,8 @@ def sweep(
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.sweeps.plan import Plan
     from otters_lab.sweeps.recipe import load_recipe
-    from otters_lab.sweeps.sweep import default_capture_path, run_sweep
+    from otters_lab.sweeps.sweep import default_capture_path
+    from otters_lab.workflows.sweeping import sweep_bench
 
     bench_file, plan = load_bench(bench), Plan(load_recipe(recipe))
     if dry_run and trial:
@@ -74,11 +78,11 @@ def sweep(
     if dry_run:
         return _show_plan(plan, bench_file, as_json)
     if trial:
-        return _show_trial(plan, bench_file, as_json)
+        return _show_trial(plan, bench_file, record, as_json)
     if resume and out is None:
         raise InputError("--resume needs -o CAPTURE, the capture that the unfinished sweep was to become")
     capture = out or default_capture_path(plan, chip)
-    result = run_sweep(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume)
+    result = sweep_bench(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume, record=record)
     if as_json:
         return print_json(
             {
@@ -129,13 +133,13 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     return None
 
 
-def _show_trial(plan: Plan, bench: BenchFile, as_json: bool) -> None:
+def _show_trial(plan: Plan, bench: BenchFile, record: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from otters_lab.core.quantity import format_quantity
-    from otters_lab.sweeps.sweep import try_once
+    from otters_lab.workflows.sweeping import try_bench
 
-    report = try_once(plan, bench)
+    report = try_bench(plan, bench, record)
     warnings = report.warnings()
     if as_json:
         print_json({**asdict(report), "warnings": warnings})
@@ -196,9 +200,24 @@ def import_(
     return None
 
 
+def trust(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A driver of the workspace's own (Python).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Allow a workspace's own driver to run, as the file is now. Read it first."""
+    from otters_lab.core.consent import trust as allow
+
+    digest = allow(file)
+    if as_json:
+        return print_json({"file": str(file), "sha256": digest})
+    print_line(f"{file}: allowed to run as it is now (sha256 {digest[:12]}...)")
+    return None
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("init")(init)
     app.command("check")(check)
     app.command("sweep")(sweep)
     app.command("import")(import_)
+    app.command("trust")(trust)

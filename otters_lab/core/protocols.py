@@ -28,7 +28,7 @@ class Trace:
     pulse_width_s: float
     range_A: float
     start_utc: str
-    status: str = "ok"  # "ok", "overflow", "compliance", "late": every take is kept, whatever its status
+    status: str = "ok"  # "ok", "overflow", "compliance", "late", "failed": every take is kept, whatever its status
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Pulse:
     drive_V: float
     width_s: float
     elapsed_s: float  # since the bench was switched on, for slow drift
+    repeat: int = 0  # how many pulses of the same drive and width this device had before
 
 
 @runtime_checkable
@@ -61,7 +62,9 @@ class DecaySource(Protocol):
     """Gives the virtual device its decays: a synthetic chip, a recorded capture, a calibration sampled.
 
     The same pulse always gives the same current (seeded by device and index), so a resumed sweep equals an
-    undisturbed one.
+    undisturbed one. A source may have more, which a virtual bench looks for by name: `describe() -> dict` (its true
+    numbers), `read_noise_factor(device) -> float`, `brings_dark: bool` (its pulses answer for the dark samples before
+    them too), and `excess_A(pulse, start_s, stop_s) -> Array` with `memory: bool` (`MemorySource`).
     """
 
     @property
@@ -77,6 +80,18 @@ class DecaySource(Protocol):
 
     def mean_current_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
         """Mean current (A) over each aperture [start, stop] (s, 0 at the falling edge; the pulse began at -width)."""
+
+
+@runtime_checkable
+class MemorySource(DecaySource, Protocol):
+    """A `DecaySource` whose pulses can be added up: what each leaves behind is known for all times after it."""
+
+    @property
+    def memory(self) -> bool:
+        """Whether earlier pulses are to be remembered."""
+
+    def excess_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
+        """What the pulse alone adds to the dark current (A), over apertures as in `mean_current_A`; 0 before it."""
 
 
 @runtime_checkable

@@ -43,6 +43,7 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     },
     "W/m^2": ("irradiance", Decimal(1)),
     **_prefixed("current noise density", "A/sqrt(Hz)"),
+    **_prefixed("transimpedance", "V/A"),
     "%": ("ratio", Decimal("0.01")),
     "%/h": ("rate", Decimal("0.01") / Decimal(3600)),
     "K": ("temperature", Decimal(1)),
@@ -61,6 +62,7 @@ SI_UNIT = {
     "length": "m",
     "irradiance": "W/m^2",
     "current noise density": "A/sqrt(Hz)",
+    "transimpedance": "V/A",
     "ratio": "1",
     "rate": "1/s",
     "temperature": "K",
@@ -132,6 +134,7 @@ Joules = Annotated[float, _field("energy")]
 Metres = Annotated[float, _field("length")]
 WattsPerSquareMetre = Annotated[float, _field("irradiance")]
 AmperesPerRootHertz = Annotated[float, _field("current noise density")]
+VoltsPerAmpere = Annotated[float, _field("transimpedance")]
 Kelvin = Annotated[float, _field("temperature")]
 Fraction = Annotated[float, _field("ratio")]
 PerSecond = Annotated[float, _field("rate")]

@@ -11,7 +11,6 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Trace
 from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 # Relative slack for sums of decimal quantities in binary floating point.
@@ -51,7 +50,7 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     bad = [f.name for f in fields(request) if not math.isfinite(getattr(request, f.name))]
     if bad:
         return [f"{name} is not a finite number" for name in bad]
-    meter, light, limits = METERS[bench.meter.driver], LIGHTS[bench.light.driver], bench.limits
+    meter, light, limits = bench.meter.known, bench.light.known, bench.limits
     nplc = request.aperture_s * bench.line_frequency
     drive_V = light.drive_V[bench.light.load]
     problems = []
@@ -81,8 +80,14 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
             f"{format_quantity(request.range_A, 'A')}"
         )
-    outside("bias", abs(request.bias_V), 0.0, meter.bias_V, "V", "meter")
-    outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
+    if meter.bias_V == 0 and request.bias_V != 0:
+        asked = format_quantity(request.bias_V, "V")
+        problems.append(f"bias is {asked}, but the {meter.model} has no source: the bias must be 0 V")
+    outside("bias", abs(request.bias_V), 0.0, meter.bias_V or math.inf, "V", "meter")
+    if meter.aperture_s:
+        outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
+    else:
+        outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
     outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
@@ -102,6 +107,17 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
+        )
+    amplifier = bench.meter.amplifier
+    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + _SLACK):
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
+            f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
+        )
+    if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
+        problems.append(
+            f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
+            f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
         )
     if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
         problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
@@ -134,6 +150,12 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
     )
 
 
+def edge_uncertainty_s(bench: BenchFile) -> float:
+    """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
+    light = bench.light.known
+    return math.hypot(bench.sync.edge_uncertainty, light.sync_uncertainty_s if light.sync == "software" else 0.0)
+
+
 def make_trace(
     request: TraceRequest, settings: MeterSettings, readings: MeterReadings, bench: BenchFile, start_utc: str
 ) -> Trace:
@@ -159,7 +181,7 @@ def make_trace(
         time_s=(middle_s - edge_s)[good],
         current_A=readings.current_A[good],
         aperture_s=aperture_s,
-        edge_uncertainty_s=bench.sync.edge_uncertainty,
+        edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,
         range_A=settings.range_A,
         start_utc=start_utc,

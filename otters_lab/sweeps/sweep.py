@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.log import progress
-from otters_lab.core.protocols import Trace, TraceKey
-from otters_lab.core.provenance import Header, command_line
+from otters_lab.core.protocols import DecaySource, Trace, TraceKey
+from otters_lab.core.provenance import Header, InputRef, command_line
 from otters_lab.instruments.acquire import check_limits
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile
@@ -56,10 +57,23 @@ def default_capture_path(plan: Plan, chip: str) -> Path:
     return folder / "measurements" / name
 
 
-def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool) -> SweepResult:
+def run_sweep(
+    plan: Plan,
+    bench: BenchFile,
+    *,
+    chip: str,
+    note: str,
+    capture: Path,
+    resume: bool,
+    decays: DecaySource | None = None,
+    inputs: Sequence[InputRef] = (),
+    record: Path | None = None,
+) -> SweepResult:
     """Runs a plan on a bench and seals the capture.
 
-    Every trace is durable in the spool beside the capture before the next begins; `resume` goes on from there.
+    Every trace is durable in the spool beside the capture before the next begins; `resume` goes on from there. `decays`
+    take the place of a virtual bench's chip; `inputs` are the files they came from. `record` is a transcript to write:
+    every message to and from the instruments.
 
     Raises
     ------
@@ -78,17 +92,15 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
     dark_time_s = plan.recipe.model.recovery.dark_time
     history = _history(place, dark_time_s) if resume else None
-    with open_bench(bench, history=history) as open_:
-        meta = _meta(plan, bench, open_, chip, note)
+    with open_bench(bench, decays=decays, history=history, record=record) as open_:
+        meta = _meta(plan, bench, open_, chip, note, inputs)
         spool = Spool.open(place, meta=meta) if resume else Spool.create(place, meta, clock=open_.clock)
         with spool, progress(f"sweeping {chip}", len(plan)) as advance:
             done = spool.keys()
             advance(len(done))
 
             def store(key: TraceKey, trace: Trace) -> None:
-                history = open_.history
-                pulses = {str(device): count for device, count in history.pulses.items()}
-                spool.append(key, trace, {"pulses": pulses, "elapsed_s": history.elapsed_s})
+                spool.append(key, trace, open_.history.record())
 
             def count(key: TraceKey, trace: Trace) -> None:
                 advance(1)
@@ -106,7 +118,9 @@ def run_sweep(plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Pa
     return SweepResult(capture, header, dict(statuses), len(done))
 
 
-def try_once(plan: Plan, bench: BenchFile) -> TrialReport:
+def try_once(
+    plan: Plan, bench: BenchFile, *, decays: DecaySource | None = None, record: Path | None = None
+) -> TrialReport:
     """Takes the plan's first trace and judges it; nothing is stored.
 
     Raises
@@ -115,13 +129,14 @@ def try_once(plan: Plan, bench: BenchFile) -> TrialReport:
         as `run_sweep`.
     """
     check_plan(plan, bench)
-    with open_bench(bench) as open_:
+    with open_bench(bench, decays=decays, record=record) as open_:
         trace = open_.acquire(next(plan.traces()).request)
     return report_trial(trace, bench.line_frequency)
 
 
-def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str) -> CaptureMeta:
+def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str, inputs: Sequence[InputRef]) -> CaptureMeta:
     recipe = plan.recipe
+    truth = "replayed_from" if open_.origin == "replayed" else "synthetic_truth"
     return CaptureMeta(
         origin=open_.origin,
         chip=chip,
@@ -130,9 +145,10 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str) -> C
         bench_text=bench.text,
         instruments=dict(open_.identities),
         parameter_units=PARAMETER_UNITS,
-        attributes={"window_s": recipe.model.window, "synthetic_truth": open_.truth},
+        attributes={"window_s": recipe.model.window, truth: open_.truth},
         plan_digest=plan.digest,
         planned_traces=len(plan),
+        inputs=list(inputs),
         config=recipe.model.model_dump(),
         seeds={"order": recipe.model.order.seed},
         command=command_line(),
@@ -148,5 +164,5 @@ def _history(place: Path, dark_time_s: float) -> History | None:
         state = spool.last_state()
     if state is None:
         return None
-    pulses = {int(device): count for device, count in state["pulses"].items()}
-    return History(pulses, state["elapsed_s"] + dark_time_s)
+    history = History.read(state)
+    return replace(history, elapsed_s=history.elapsed_s + dark_time_s)

@@ -17,11 +17,11 @@ from otters_lab.measurements.spool import spool_path
 from otters_lab.reports.figures import calibration_figure, capture_figure
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
-from otters_lab.sweeps.sweep import run_sweep
 from otters_lab.training.checkpoint import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
 from otters_lab.workflows.networks import checkpoint_energy, evaluate_checkpoint, train_on_calibration
+from otters_lab.workflows.sweeping import sweep_bench
 from otters_lab.workflows.workspace import lay_out
 
 
@@ -87,7 +87,7 @@ def _sweep(folder: Path, path: Path) -> Capture:
     if not path.exists():
         plan = Plan(load_recipe(folder / "sweeps" / "decay.toml"))
         bench = load_bench(folder / "instruments" / "virtual.toml")
-        run_sweep(plan, bench, chip="demo", note="demo", capture=path, resume=spool_path(path).exists())
+        sweep_bench(plan, bench, chip="demo", note="demo", capture=path, resume=spool_path(path).exists())
     return load_capture(path)
 
 

@@ -13,7 +13,6 @@ from pymeasure.instruments.agilent import Agilent33500
 
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.registry import LIGHTS
 from otters_lab.instruments.drivers.replies import confirm, finite, first_error, link_errors
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ _LOAD = {"high impedance": "INF", "50 ohm": "50"}
 
 class Agilent33500Light:
     """A 33500 in the role of the light source: 0 V is dark, `drive_V` lights the LED."""
+
+    trigger = "EXT"
 
     def __init__(self, instrument: Agilent33500, load: str, drive_range_V: tuple[float, float]) -> None:
         self._instrument = instrument
@@ -47,7 +48,7 @@ class Agilent33500Light:
             generator.shape = "PULS"
             generator.burst_mode = "TRIG"
             generator.burst_ncycles = 1
-            generator.trigger_source = "EXT"
+            generator.trigger_source = self.trigger
             generator.write("TRIG:SLOP POS")
             generator.burst_state = True
             self._check_errors("after the reset")
@@ -73,8 +74,8 @@ class Agilent33500Light:
             confirm("light", "pulse width (s)", width_s, generator.pulse_width)
             confirm("light", "trigger delay (s)", delay_s, finite(generator.ask("TRIG:DEL?"), "light: TRIG:DEL?"))
             confirm("light", "burst cycles", 1, generator.burst_ncycles)
-            if (generator.shape, generator.trigger_source, generator.burst_mode) != ("PULS", "EXT", "TRIG"):
-                raise InstrumentError("light: not a triggered pulse on the external trigger")
+            if (generator.shape, generator.trigger_source, generator.burst_mode) != ("PULS", self.trigger, "TRIG"):
+                raise InstrumentError(f"light: not a triggered pulse on the trigger {self.trigger}")
             if not generator.burst_state:
                 raise InstrumentError("light: burst mode is off, the light would stay on")
             generator.output = True
@@ -94,7 +95,43 @@ class Agilent33500Light:
             raise InstrumentError(f"light: error queue {when}: {error}")
 
 
+class Agilent33500SoftwareLight(Agilent33500Light):
+    """The same, its pulse begun by *TRG: for a meter that gives no trigger. The delay is ours, not the generator's."""
+
+    trigger = "BUS"
+
+    def __init__(self, instrument: Agilent33500, load: str, drive_range_V: tuple[float, float], clock: Clock) -> None:
+        super().__init__(instrument, load, drive_range_V)
+        self._clock = clock
+        self._delay_s: float | None = None
+
+    def arm_pulse(self, drive_V: float, delay_s: float, width_s: float) -> None:
+        """As the triggered one, without delay. `fire` gives the pulse."""
+        super().arm_pulse(drive_V, 0.0, width_s)
+        self._delay_s = delay_s
+
+    def fire(self) -> float:
+        """Waits for the armed delay and begins the pulse; the clock's seconds at which the command was handed over."""
+        if self._delay_s is None:
+            raise InstrumentError("light: fired before it was armed")
+        delay_s, self._delay_s = self._delay_s, None
+        with link_errors("light"):
+            self._clock.sleep(delay_s)
+            begun_s = self._clock.monotonic_s()
+            self._instrument.write("*TRG")  # IEEE-488 common commands; needs the trigger source BUS
+            self._check_errors("after the start of the pulse")
+        return begun_s
+
+    def make_safe(self) -> None:
+        """Output off, confirmed."""
+        self._delay_s = None
+        super().make_safe()
+
+
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> Agilent33500Light:
     """For the registry."""
-    drive_range_V = LIGHTS[bench.light.driver].drive_V[bench.light.load]
-    return Agilent33500Light(Agilent33500(adapter), bench.light.load, drive_range_V)
+    drive_range_V = bench.light.known.drive_V[bench.light.load]
+    generator = Agilent33500(adapter)
+    if bench.light.known.sync == "software":
+        return Agilent33500SoftwareLight(generator, bench.light.load, drive_range_V, clock)
+    return Agilent33500Light(generator, bench.light.load, drive_range_V)

@@ -17,7 +17,8 @@ class Entry:
     """A driver by its short name.
 
     `build` and `twin` are "module:function" of ours, imported when they are used: build(adapter, bench, clock) gives
-    the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`.
+    the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`. `error_query`
+    takes the oldest entry off the instrument's error queue.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Entry:
     evidence: str
     build: str
     twin: str
+    error_query: str = field(default="SYST:ERR?", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class MeterDriver(Entry):
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
     the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
-    the next (s).
+    the next (s). `aperture_s` takes the place of `nplc` where apertures are set in seconds. A voltmeter has `ranges_V`
+    and no ranges in amperes: these follow from the amplifier in front of it. `compliances_A` lists current limits where
+    only some can be set. `trigger_out` says whether it gives one trigger at the start of an acquisition; without, only
+    a light that software starts can follow it.
     """
 
     ranges_A: tuple[float, ...]
@@ -45,20 +50,34 @@ class MeterDriver(Entry):
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dead_s: float = 0.0
+    aperture_s: tuple[float, float] | None = None
+    ranges_V: tuple[float, ...] = ()
+    compliances_A: tuple[float, ...] = ()
+    trigger_out: bool = True
 
 
 @dataclass(frozen=True)
 class LightDriver(Entry):
-    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load."""
+    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load.
+
+    `sync` says what begins the pulse: the meter's trigger, or a command of ours, whose edge is then known to
+    `sync_uncertainty_s` at best. One that can do both has "trigger" here, and an uncertainty. `full_scale_A` is given
+    for a current driver: LED currents that a drive of 10 V may stand for, in the bench file's [light.led].
+    """
 
     width_s: tuple[float, float]
     delay_s: tuple[float, float]
     drive_V: Mapping[str, tuple[float, float]]
+    sync: Literal["trigger", "software"] = "trigger"
+    sync_uncertainty_s: float = 0.0
+    full_scale_A: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class SwitchDriver(Entry):
-    """A switch."""
+    """A switch. `channel` is the form of its channels' names, as an expression; empty for plain numbers."""
+
+    channel: str = ""
 
 
 def load(place: str) -> Callable[..., Any]:

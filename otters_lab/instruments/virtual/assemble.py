@@ -10,8 +10,8 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.entries import load
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.virtual.chip import SyntheticChip
+from otters_lab.instruments.virtual.noise import Hum
 from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
 from otters_lab.instruments.virtual.world import History, World
 
@@ -53,6 +53,8 @@ def build_virtual(
     if table is None:
         raise InputError("the virtual bench has no [virtual] table", file=benchfile.path)
     if decays is None:
+        if table.decays != "chip":
+            raise InputError(f'decays = "{table.decays}", and they were not loaded', file=benchfile.path)
         if table.chip is None:
             raise InputError("there is no chip to measure", file=benchfile.path, expected="[virtual.chip]")
         decays = SyntheticChip(table.chip, table.seed)
@@ -70,8 +72,10 @@ def build_virtual(
         meter_latency_s=table.meter_latency,
         light_latency_s=table.light_latency,
         history=history,
+        hum=Hum(table.hum, benchfile.line_frequency) if table.hum else None,
+        ambient_A=table.ambient,
     )
-    drivers = (METERS[benchfile.meter.driver], LIGHTS[benchfile.light.driver], SWITCHES[benchfile.switch.driver])
+    drivers = (benchfile.meter.known, benchfile.light.known, benchfile.switch.known)
     meter, light, switch = (load(driver.twin)(world, benchfile) for driver in drivers)
     devices = {
         benchfile.meter.address: meter,

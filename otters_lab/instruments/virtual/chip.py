@@ -1,7 +1,8 @@
 """A synthetic chip: decays from a stated law with stated variation, each drawn from its own seed.
 
-Memoryless: a pulse meets a device in its dark state, whatever came before. Neither the bias nor the drive of the
-light changes what the device does; the currents are those at the settings the table was written for.
+Memoryless unless the table says otherwise: a pulse meets a device in its dark state, whatever came before. Neither the
+bias nor the drive of the light changes what the device does; the currents are those at the settings the table was
+written for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from otters_lab.core.protocols import Array, Pulse
 from otters_lab.instruments.virtual.law import Decay, Kww
 from otters_lab.instruments.virtual.tables import ChipTable
 
+# In apertures after the edge: there the middle of an aperture is its mean to 1e-10 of a stretched exponential's start.
+_LATE = 1e4
+
 
 class SyntheticChip:
     """A `DecaySource` from a `[virtual.chip]` table.
@@ -25,6 +29,9 @@ class SyntheticChip:
     current is the law's limit for t -> infinity, so I_end = dark - swing*I_offset. Drawn once a device: D, logit
     beta. Drawn anew each pulse: D, O0, logit beta; Gaussian and independent. The curvature c keeps its published
     value. D drifts in proportion to the time since the bench was switched on.
+
+    With memory, what every pulse adds to the dark current must vanish in the end, whatever its D: the curvature of a
+    run is then D/(O0 - I_offset), which leaves O(0) = O0, the drop D over the window and the mean curve as they are.
     """
 
     origin = "synthetic"
@@ -35,6 +42,8 @@ class SyntheticChip:
         self._seed = seed
         self._kww = Kww(law.I0, law.tau, law.beta, law.I_offset)
         self._end_A = table.dark_current - table.swing * law.I_offset
+        self._dead = {dead.device: dead.stuck for dead in table.dead}
+        self._noisy = {noisy.device: noisy.factor for noisy in table.noisy}
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -44,7 +53,18 @@ class SyntheticChip:
     def dark_current_A(self, device: int) -> float:
         """Current in amperes with no light, ever."""
         self._check(device)
+        if self._dead.get(device) == "plateau":
+            return self._end_A + self._table.swing
         return self._table.dark_current
+
+    @property
+    def memory(self) -> bool:
+        """Whether earlier pulses are to be added up."""
+        return self._table.memory
+
+    def read_noise_factor(self, device: int) -> float:
+        """What the meter's noise is multiplied by on this device."""
+        return self._noisy.get(device, 1.0)
 
     def device_parameters(self, device: int) -> tuple[float, float]:
         """The device's own mean (D, logit beta), before drift."""
@@ -62,14 +82,20 @@ class SyntheticChip:
         for outlier in self._table.outliers:
             if (outlier.device, outlier.pulse) == (pulse.device, pulse.index):
                 D, O0 = D * outlier.D_factor, O0 + outlier.O0_shift
+        chance = self._table.random_outliers
+        if chance is not None and self._rng(3, pulse.device, pulse.index).random() < chance.probability:
+            D, O0 = D * chance.D_factor, O0 + chance.O0_shift
         beta = float(expit(mean_logit + spread.logit_beta * z[2]))
-        return Decay(O0=O0, D=D, beta=beta, c=self._kww.c, window_s=self._table.window)
+        c = D / (O0 - self._table.law.I_offset) if self._table.memory else self._kww.c
+        return Decay(O0=O0, D=D, beta=beta, c=c, window_s=self._table.window)
 
     def mean_current_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
         """Exact mean current (A) over apertures [start, stop] (s, 0 at the falling edge).
 
         An aperture that straddles an edge is the weighted sum of its dark, lit and decaying parts.
         """
+        if pulse.device in self._dead:
+            return np.full(np.shape(start_s), self.dark_current_A(pulse.device))
         decay = self.decay(pulse)
         start_s, stop_s = np.asarray(start_s, dtype=np.float64), np.asarray(stop_s, dtype=np.float64)
         lit_from = -pulse.width_s
@@ -85,6 +111,16 @@ class SyntheticChip:
             + self._table.swing * decayed
         )
         return charge / (stop_s - start_s)
+
+    def excess_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
+        """What the pulse alone adds to the dark current (A), over apertures as above; with `memory` it dies away."""
+        if pulse.device in self._dead:
+            return np.zeros(np.shape(start_s))
+        near = self.mean_current_A(pulse, start_s, stop_s) - self.dark_current_A(pulse.device)
+        # Late after the edge the difference of two integrals has lost its digits, and the curve is all but straight.
+        decay, middle_s = self.decay(pulse), np.maximum((start_s + stop_s) / 2, 0)
+        far = self._end_A - self._table.dark_current + self._table.swing * decay.at(middle_s)
+        return np.where(middle_s > _LATE * (stop_s - start_s), far, near)
 
     def describe(self) -> dict[str, Any]:
         """Every true number, for the attributes of a capture: the table's, and what was drawn for each device."""
@@ -106,13 +142,21 @@ class SyntheticChip:
             "outliers": [outlier.model_dump() for outlier in self._table.outliers],
             "device_D": {str(device): D for device, (D, _) in drawn.items()},
             "device_beta": {str(device): 1 / (1 + math.exp(-value)) for device, (_, value) in drawn.items()},
-            "memory": "none",
+            "memory": "superposition" if self.memory else "none",
+            **({"dead": self._dead_record()} if self._dead else {}),
+            **({"noise_factor": {str(d): factor for d, factor in self._noisy.items()}} if self._noisy else {}),
+            **({"random_outliers": chance.model_dump()} if (chance := self._table.random_outliers) else {}),
         }
+
+    def _dead_record(self) -> dict[str, str]:
+        return {str(device): stuck for device, stuck in self._dead.items()}
 
     def _draws(self, *key: int) -> Array:
         """Three standard normals for a device, or for one pulse of a device."""
-        sequence = np.random.SeedSequence(self._seed, spawn_key=(0, *key))
-        return np.random.Generator(np.random.Philox(sequence)).standard_normal(3)
+        return self._rng(0, *key).standard_normal(3)
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=key)))
 
     def _check(self, device: int) -> None:
         if device not in self.devices:

@@ -160,6 +160,8 @@ class Keithley2450Twin(ScpiInstrument):
     def _trigger_commands(self) -> None:
         self.event(":INITiate[:IMMediate]", self._initiate)
         self.event(":ABORt", self._abort)
+        self.query("*TST?", lambda: "0")
+        self.query(":OUTPut[1]:INTerlock:TRIPped?", lambda: "1")  # nothing is plugged in
         self.query(":TRIGger:STATe?", self._trigger_state)
 
     def _buffer_commands(self) -> None:

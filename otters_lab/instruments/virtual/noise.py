@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from otters_lab.core.protocols import Array
@@ -34,3 +37,19 @@ def flicker_noise_A(rng: np.random.Generator, n: int, density_1Hz: float) -> Arr
     if n % 2 == 0:  # the Nyquist line has no sine part
         lines[-1] = n * sd[-1] * rng.standard_normal()
     return np.fft.irfft(lines, n)
+
+
+@dataclass(frozen=True)
+class Hum:
+    """Mains pick-up: its amplitude (A) and the line frequency (Hz)."""
+
+    amplitude_A: float
+    frequency_Hz: float
+
+
+def hum_A(hum: Hum, start_s: Array, stop_s: Array, phase: float) -> Array:
+    """Mean over apertures [start, stop] (s) of amplitude*sin(2 pi f t + phase): nothing at whole line cycles."""
+    omega = 2 * math.pi * hum.frequency_Hz
+    middle, half = (start_s + stop_s) / 2, (stop_s - start_s) / 2
+    # sinc form of [cos(w a) - cos(w b)]/(w (b - a)): exact, and without cancellation for short apertures.
+    return hum.amplitude_A * np.sin(omega * middle + phase) * np.sinc(omega * half / math.pi)

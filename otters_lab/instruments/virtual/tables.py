@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,8 +52,30 @@ class Outlier(StrictModel):
     O0_shift: float
 
 
+class RandomOutliers(StrictModel):
+    """Runs that go wrong by chance: each with `probability`, and then as an `Outlier`."""
+
+    probability: Annotated[Fraction, Field(ge=0, le=1)]
+    D_factor: float
+    O0_shift: float
+
+
+class DeadDevice(StrictModel):
+    """A device that light does nothing to: its current is stuck in the dark, or at the lit plateau."""
+
+    device: int
+    stuck: Literal["dark", "plateau"]
+
+
+class NoisyDevice(StrictModel):
+    """A device whose readings carry `factor` times the meter's noise."""
+
+    device: int
+    factor: float = Field(ge=0)
+
+
 class ChipTable(StrictModel):
-    """A synthetic chip."""
+    """A synthetic chip. `memory`: what earlier pulses left is added to every current."""
 
     devices: int = Field(ge=1, le=1000)
     window: Annotated[Seconds, Field(gt=0)]
@@ -64,12 +86,21 @@ class ChipTable(StrictModel):
     device_to_device: DeviceSpread
     run_to_run: RunSpread
     outliers: list[Outlier] = Field(default_factory=list)
+    random_outliers: RandomOutliers | None = None
+    dead: list[DeadDevice] = Field(default_factory=list)
+    noisy: list[NoisyDevice] = Field(default_factory=list)
+    memory: bool = False
 
     @model_validator(mode="after")
-    def _outliers_on_chip(self) -> ChipTable:
-        for outlier in self.outliers:
-            if not 1 <= outlier.device <= self.devices:
-                raise ValueError(f"outlier on device {outlier.device}, expected 1 to {self.devices}")
+    def _all_on_chip(self) -> ChipTable:
+        named = [("outlier on", outlier.device) for outlier in self.outliers]
+        named += [("dead", dead.device) for dead in self.dead] + [("noisy", noisy.device) for noisy in self.noisy]
+        for what, device in named:
+            if not 1 <= device <= self.devices:
+                raise ValueError(f"{what} device {device}, expected 1 to {self.devices}")
+        for kind, devices in (("dead", [d.device for d in self.dead]), ("noisy", [d.device for d in self.noisy])):
+            if len(set(devices)) < len(devices):
+                raise ValueError(f"a device is listed twice under {kind}")
         return self
 
 
@@ -81,14 +112,37 @@ class NoiseTable(StrictModel):
 
 
 class VirtualTable(StrictModel):
-    """What the virtual bench is made of. Without a chip it needs decays from elsewhere (a capture, a calibration)."""
+    """What the virtual bench is made of.
+
+    `decays`: the synthetic chip below, a recorded capture replayed, or a calibration sampled; the latter two are a
+    `file`, named relative to the bench file. `at_end`: what follows the last recorded repeat of a point: an error, the
+    first one again, or repeats drawn at random. `hum`: amplitude of mains pick-up at the line frequency. `ambient`:
+    current that light from elsewhere adds.
+    """
 
     seed: int = Field(ge=0)
     start: datetime  # when the virtual clock begins, with its offset from UTC
     meter_latency: Annotated[Seconds, NotNegative] = 0.0
     light_latency: Annotated[Seconds, NotNegative] = 0.0
+    decays: Literal["chip", "replay", "calibration"] = "chip"
+    file: str | None = None
+    at_end: Literal["stop", "loop", "sample"] = "stop"
     chip: ChipTable | None = None
     noise: NoiseTable | None = None
+    hum: Annotated[Amperes, NotNegative] = 0.0
+    ambient: Amperes = 0.0
+
+    @model_validator(mode="after")
+    def _decays_have_a_place(self) -> VirtualTable:
+        if self.decays != "chip" and not self.file:
+            raise ValueError(f'decays = "{self.decays}" needs file = "...", relative to this bench file')
+        if self.decays == "chip" and self.file is not None:
+            raise ValueError('file is given, but decays = "chip" reads none, expected "replay" or "calibration"')
+        if self.decays != "replay" and self.at_end != "stop":
+            raise ValueError('at_end is for decays = "replay" alone')
+        if self.decays == "replay" and (self.hum or self.ambient):
+            raise ValueError('hum and ambient cannot be added to decays = "replay": recordings carry their own')
+        return self
 
     @model_validator(mode="after")
     def _aware(self) -> VirtualTable:

@@ -1,0 +1,129 @@
+"""A calibration as a source of decays: a chip that never was, with the statistics of one that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from otters_lab.calibration.file import Calibration
+from otters_lab.calibration.laws import drop_from_progress
+from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.core.errors import InputError
+from otters_lab.core.protocols import Array, Pulse
+
+_SAME = 1e-5
+_nodes, _weights = np.polynomial.legendre.leggauss(8)
+
+
+class SampledDecays:
+    """A `DecaySource` that samples a calibration's device model; memoryless, drawn by (seed, device) and pulse.
+
+    Current(t) = I_end + (I_edge - I_end)*O(t) after the edge, its value at 0 while lit, the calibration's dark current
+    before. Devices are drawn device-to-device, pulses run-to-run; an unresolved spread is none. The calibration's
+    drift is applied in proportion to the time the bench is on. Beyond the window the law is an extrapolation. Read
+    noise is the bench file's, not the calibration's.
+    """
+
+    origin = "synthetic"
+
+    def __init__(self, calibration: Calibration, devices: Sequence[int], seed: int) -> None:
+        """Raises RefusedError without a device model, InputError without a dark current."""
+        self._model: DeviceModel = calibration.device_model()
+        assert calibration.device is not None  # device_model() has seen to it
+        constants, drift = calibration.device.constants, calibration.device.drift
+        if constants.I_dark_A is None:
+            raise InputError("the calibration has no dark current: what its device does before the light is not known")
+        self._calibration = calibration
+        self._devices = tuple(devices)
+        self._seed = seed
+        self._dark_A = constants.I_dark_A
+        self._end_A = constants.I_end_A
+        self._swing_A = constants.I_edge_A - constants.I_end_A
+        self._drift_per_h = np.array([drift.per_hour.get(name, 0.0) if drift else 0.0 for name in PARAMETERS])
+        self._roots = [_root(self._model.device_to_device), _root(self._model.run_to_run)]
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The device numbers it was given."""
+        return self._devices
+
+    def dark_current_A(self, device: int) -> float:
+        """The calibration's dark current (A)."""
+        return self._dark_A
+
+    def parameters(self, pulse: Pulse) -> Array:
+        """(O0, D, logit beta) of the run that follows a pulse.
+
+        Raises
+        ------
+        InputError
+            if the pulse has another drive or width than the calibration was measured at.
+        """
+        self._check(pulse)
+        device = self._roots[0] @ self._normals(0, pulse.device)
+        run = self._roots[1] @ self._normals(1, pulse.device, pulse.index)
+        return np.asarray(self._model.mean + device + run + self._drift_per_h * pulse.elapsed_s / 3600)
+
+    def mean_current_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
+        """Mean current (A) over apertures [start, stop] (s, 0 at the falling edge)."""
+        O0, D, logit_beta = self.parameters(pulse)
+        start_s, stop_s = np.asarray(start_s, dtype=np.float64), np.asarray(stop_s, dtype=np.float64)
+        lit_from = -pulse.width_s
+        dark_s = np.minimum(stop_s, lit_from) - np.minimum(start_s, lit_from)
+        lit_s = np.clip(stop_s, lit_from, 0) - np.clip(start_s, lit_from, 0)
+        begin, end = np.maximum(start_s, 0), np.maximum(stop_s, 0)
+        after_s = end - begin
+        dropped_s = _drop_integral(begin, end, self._model.window_s, float(expit(logit_beta)), self._model.c)
+        charge = (
+            self._dark_A * dark_s
+            + (self._end_A + self._swing_A * O0) * (lit_s + after_s)
+            - self._swing_A * D * dropped_s
+        )
+        return np.asarray(charge / (stop_s - start_s))
+
+    def describe(self) -> dict[str, Any]:
+        """Which calibration is sampled, and with which seed."""
+        header = self._calibration.header
+        return {
+            "sampled": f"calibration of chip {self._calibration.chip}",
+            "uid": header.uid,
+            "payload_digest": header.payload_digest,
+            "seed": self._seed,
+            "drift_per_h": dict(zip(PARAMETERS, self._drift_per_h.tolist(), strict=True)),
+            "memory": "none",
+        }
+
+    def _check(self, pulse: Pulse) -> None:
+        for name, asked in (("drive", pulse.drive_V), ("width", pulse.width_s)):
+            known = {setting[name] for setting in self._calibration.settings if name in setting}
+            if known and not any(abs(value - asked) <= _SAME * abs(asked) for value in known):
+                expected = " or ".join(f"{value:g}" for value in sorted(known))
+                raise InputError(f"the calibration was not measured at this {name}", found=asked, expected=expected)
+
+    def _normals(self, *key: int) -> Array:
+        # 6 keeps these draws apart from the virtual bench's own of the same seed (its read noise).
+        sequence = np.random.SeedSequence(self._seed, spawn_key=(6, *key))
+        return np.random.Generator(np.random.Philox(sequence)).standard_normal(3)
+
+
+def _root(covariance: Array) -> Array:
+    """A matrix whose product with its transpose is the covariance; a semi-definite one is fine."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None)))
+
+
+def _drop_integral(begin_s: Array, end_s: Array, window_s: float, beta: float, c: float) -> Array:
+    """Integral (s) of the drop g((t/W)**beta) from begin to end (s, >= 0).
+
+    With x = (t/W)**beta, dt = W/beta * x**(1/beta - 1) dx: g is analytic in x, so that eight Gauss-Legendre nodes do
+    where the slope in t is infinite.
+    """
+    x0, x1 = (begin_s / window_s) ** beta, (end_s / window_s) ** beta
+    total: Array = np.zeros_like(x0)
+    for node, weight in zip(_nodes, _weights, strict=True):
+        x = (x0 + x1) / 2 + node * (x1 - x0) / 2
+        total += weight * drop_from_progress(x, c) * x ** (1 / beta - 1)
+    return np.asarray(total * (x1 - x0) / 2 * window_s / beta)

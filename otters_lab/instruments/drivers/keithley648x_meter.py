@@ -1,0 +1,147 @@
+"""A Keithley 6485 or 6487 in the role of the meter.
+
+The grid is kept by the arm layer's timer. Its output trigger would come at every reading and none marks the start
+alone, so these meters need a light that software starts. Between takes the input is shunted (zero check), which also
+spares it the switching of channels. A 6485 has no source: its bias is 0 V and no current limit can be set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from otters_lab.core.clock import Clock
+from otters_lab.core.errors import InstrumentError
+from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
+from otters_lab.instruments.drivers.replies import confirm, first_error, link_errors
+from otters_lab.instruments.roles import MeterReadings, MeterSettings
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.benchfile import BenchFile
+
+SOURCE_RANGES_V = (10.0, 50.0, 500.0)
+
+
+class PicoammeterMeter:
+    """Records the current on a fixed range; biases the device where the instrument can."""
+
+    def __init__(self, instrument: Keithley6485, clock: Clock, line_frequency_Hz: float) -> None:
+        self._instrument = instrument
+        self._source = instrument if isinstance(instrument, Keithley6487) else None
+        self._clock = clock
+        self._line_frequency_Hz = line_frequency_Hz
+        self._settings: MeterSettings | None = None
+        self._due_s = 0.0
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+        with link_errors("meter"):
+            return str(self._instrument.id)
+
+    def reset(self) -> None:
+        """*RST, the line frequency against the bench file's, and the zero corrected; the input stays shunted."""
+        meter = self._instrument
+        with link_errors("meter"):
+            meter.write("*RST")
+            meter.write("*CLS")
+            confirm("meter", "line frequency (Hz)", self._line_frequency_Hz, meter.line_frequency)
+            meter.correct_zero()
+            self._check_errors("after the zero correction")
+            if not (meter.zero_check_enabled and meter.zero_correct_enabled):
+                raise InstrumentError("meter: zero check or zero correct is not on")
+
+    def configure(self, settings: MeterSettings) -> MeterSettings:
+        """Sets a timed acquisition with the source off; returns what the instrument reads back."""
+        meter, source = self._instrument, self._source
+        if source is None and settings.bias_V != 0:
+            raise InstrumentError(f"meter: asked for a bias of {settings.bias_V:g} V, but there is no source")
+        bias_V, compliance_A = 0.0, settings.compliance_A
+        with link_errors("meter"):
+            if source:
+                source.output_enabled = False
+                source.source_range = next((r for r in SOURCE_RANGES_V if abs(settings.bias_V) <= r), 500.0)
+                source.current_limit = settings.compliance_A
+                source.source_voltage = settings.bias_V
+            meter.write(":SENS:AVER 0")  # no digital filter; code
+            meter.write(":SENS:MED 0")  # no median filter
+            meter.current_range = settings.range_A
+            meter.current_nplc = settings.aperture_s * self._line_frequency_Hz
+            meter.autozero_enabled = False
+            meter.load_timed_acquisition(settings.n_samples, settings.interval_s)
+            meter.zero_check_enabled = False
+            self._check_errors("after the settings")
+            if source:
+                bias_V, compliance_A = source.source_voltage, source.current_limit
+            if meter.autozero_enabled or meter.zero_check_enabled:
+                raise InstrumentError("meter: autozero or zero check is still on")
+            self._settings = MeterSettings(
+                bias_V=bias_V,
+                compliance_A=compliance_A,
+                range_A=meter.current_range,
+                aperture_s=meter.current_nplc / self._line_frequency_Hz,
+                interval_s=meter.timer_interval,
+                n_samples=min(meter.arm_count, meter.buffer_points),
+            )
+        return self._settings
+
+    def bias_on(self) -> None:
+        """Source on, confirmed; nothing without one."""
+        if self._source is None:
+            return
+        with link_errors("meter"):
+            self._source.output_enabled = True
+            if self._source.interlock_tripped or not self._source.output_enabled:
+                raise InstrumentError("meter: the source did not switch on (interlock?)")
+
+    def start(self) -> None:
+        """Leaves the idle state: the first reading begins at once."""
+        settings = self._ready()
+        with link_errors("meter"):
+            self._instrument.write(":INIT")
+        duration_s = (settings.n_samples - 1) * settings.interval_s + settings.aperture_s
+        self._due_s = self._clock.monotonic_s() + duration_s
+
+    def fetch(self) -> MeterReadings:
+        """Waits until the buffer is full, then reads it and the error queue."""
+        settings = self._ready()
+        deadline_s = self._due_s + 5.0 + 0.5 * settings.n_samples * settings.interval_s
+        self._clock.sleep(self._due_s - self._clock.monotonic_s())
+        with link_errors("meter"):
+            while (taken := self._instrument.buffer_count) < settings.n_samples:
+                if self._clock.monotonic_s() > deadline_s:
+                    raise InstrumentError(f"meter: {taken} readings in the buffer, expected {settings.n_samples}")
+                self._clock.sleep(0.02)
+            readings = self._instrument.read_buffer(settings.n_samples)
+            self._check_errors("after the acquisition")
+        return readings
+
+    def make_safe(self) -> None:
+        """Back to idle, source off, input shunted, confirmed."""
+        with link_errors("meter"):
+            self._instrument.write(":ABOR")
+            if self._source:
+                self._source.output_enabled = False
+                if self._source.output_enabled:
+                    raise InstrumentError("meter: the source is still on")
+            self._instrument.zero_check_enabled = True
+            if not self._instrument.zero_check_enabled:
+                raise InstrumentError("meter: the input is not shunted (zero check)")
+
+    def _ready(self) -> MeterSettings:
+        if self._settings is None:
+            raise InstrumentError("meter: started or read before it was configured")
+        return self._settings
+
+    def _check_errors(self, when: str) -> None:
+        error = first_error(self._instrument.ask(":SYST:ERR?"), "meter error queue")
+        if error:
+            raise InstrumentError(f"meter: error queue {when}: {error}")
+
+
+def build_6485(adapter: Any, bench: BenchFile, clock: Clock) -> PicoammeterMeter:
+    """For the registry."""
+    return PicoammeterMeter(Keithley6485(adapter), clock, bench.line_frequency)
+
+
+def build_6487(adapter: Any, bench: BenchFile, clock: Clock) -> PicoammeterMeter:
+    """For the registry."""
+    return PicoammeterMeter(Keithley6487(adapter), clock, bench.line_frequency)
