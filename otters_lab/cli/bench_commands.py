@@ -102,6 +102,7 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     from otters_lab.sweeps.sweep import check_plan
 
     check_plan(plan, bench)
+    plan = plan.on(bench)
     model = plan.recipe.model
     order = [planned.device for planned, _ in zip(plan.traces(), model.devices, strict=False)]
     facts = {
@@ -124,8 +125,10 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     print_line(f"about {format_quantity(plan.duration_s / 60, '1')} minutes on the bench's clock")
     print_line(f"first devices: {', '.join(map(str, order))}")
     print_line(f"limits of {bench.path}: kept")
-    for number, (drive, width, bias) in enumerate(plan.points()):
+    for number, (drive, width, bias, irradiance) in enumerate(plan.points()):
         settings = f"drive {format_quantity(drive, 'V')}, width {format_quantity(width, 's')}"
+        if irradiance is not None:
+            settings = f"irradiance {format_quantity(irradiance, 'W/m^2')}, {settings}"
         print_line(f"point {number}: {settings}, bias {format_quantity(bias, 'V')}")
     return None
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from otters_lab.core.errors import closest
-from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts
+from otters_lab.core.errors import InputError, closest
+from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, Watts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -58,10 +59,14 @@ class MeterEntry(InstrumentEntry):
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives."""
+    """The generator that gates the LED, and what it drives.
+
+    `calibration`: file of the light calibration, relative to the bench file.
+    """
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
+    calibration: str | None = None
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
@@ -95,7 +100,8 @@ class Limits(StrictModel):
     """What no recipe may exceed.
 
     `bias`: magnitude of the bias; `current`: largest measuring range; `compliance`: the current limit that the meter
-    is set to, so that no more flows; `drive`: level of the light's drive; `pulse_width`: of one light pulse.
+    is set to, so that no more flows; `drive`: level of the light's drive; `pulse_width`: of one light pulse;
+    `optical_power`: on the spot, by the light calibration.
     """
 
     bias: Annotated[Volts, Positive]
@@ -103,6 +109,7 @@ class Limits(StrictModel):
     compliance: Annotated[Amperes, Positive]
     drive: Annotated[Volts, Positive]
     pulse_width: Annotated[Seconds, Positive]
+    optical_power: Annotated[Watts, Positive] | None = None
 
 
 class BenchFile(StrictModel):
@@ -118,6 +125,7 @@ class BenchFile(StrictModel):
     limits: Limits
     virtual: VirtualTable | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
+    _light_calibration: LightCalibration | None = PrivateAttr(default=None)
 
     @property
     def path(self) -> Path:
@@ -129,6 +137,16 @@ class BenchFile(StrictModel):
         """The file's text as it was read."""
         return self._source.text
 
+    @property
+    def light_calibration(self) -> LightCalibration | None:
+        """Drive to optical power, if the file names a light calibration."""
+        return self._light_calibration
+
+    @property
+    def light_calibration_path(self) -> Path | None:
+        """Where the light calibration stands."""
+        return None if self.light.calibration is None else self.path.parent / self.light.calibration
+
     @model_validator(mode="after")
     def _hangs_together(self) -> BenchFile:
         if self.backend == "virtual" and self.virtual is None:
@@ -138,6 +156,8 @@ class BenchFile(StrictModel):
         addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two instruments have the same address")
+        if self.limits.optical_power is not None and self.light.calibration is None:
+            raise ValueError("limits.optical_power needs light.calibration: without one no optical power is known")
         channels = list(self.switch.channels.values())
         if len(set(channels)) < len(channels):
             raise ValueError("switch.channels leads to two devices through one channel")
@@ -151,8 +171,24 @@ def load_bench(path: Path) -> BenchFile:
     ------
     InputError
         for a missing or unreadable file, and for the first thing wrong in it, with line and key.
+    DamagedFileError
+        if its light calibration was altered.
     """
     source = read_toml(path)
     bench = load_model(BenchFile, source)
     bench._source = source
+    if bench.light_calibration_path is not None:
+        bench._light_calibration = _read_light(bench, bench.light_calibration_path)
     return bench
+
+
+def _read_light(bench: BenchFile, path: Path) -> LightCalibration:
+    if not path.exists():
+        raise InputError(f"no such file: {bench.light.calibration}", file=bench.path, key="light.calibration")
+    calibration = read_light_calibration(path)
+    unit = getattr(LIGHTS[bench.light.driver], "drive_unit", "V")
+    if calibration.drive_unit != unit:
+        raise InputError(
+            "the light calibration is of another drive", file=path, found=calibration.drive_unit, expected=unit
+        )
+    return calibration
