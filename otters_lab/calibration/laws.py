@@ -21,10 +21,13 @@ _nodes, _weights = np.polynomial.legendre.leggauss(6)
 APERTURE_NODES: Array = _nodes / 2
 APERTURE_WEIGHTS: Array = _weights / 2
 
+# Below this the curve differs from the power law, c = 0, by less than rounding does; below 1e-308 it underflows.
+_STRAIGHT = 1e-15
+
 
 @dataclass(frozen=True)
 class PublishedFit:
-    """Parameters of O(t) = I0*exp(-(t/tau)**beta) + I_offset, normalised so that O(0) = 1 (Otters++, section 2).
+    """Parameters of O(t) = I0*exp(-(t/tau)**beta) + I_offset, normalised so that O(0) = 1 (Otters++, arXiv 2606.13016).
 
     `tau` is in the paper's unit of time, which it does not state.
     """
@@ -50,14 +53,14 @@ class PublishedFit:
 
 def drop_from_progress(x: Array, c: float) -> Array:
     """g = [1 - (1 - c)**x]/c, and x at c = 0: the share of the drop done when u**beta has reached x. g(0)=0, g(1)=1."""
-    if c == 0.0:
+    if abs(c) < _STRAIGHT:
         return np.asarray(x, dtype=float)
     return np.asarray(-np.expm1(math.log1p(-c) * x) / c)
 
 
 def progress_from_drop(g: Array, c: float) -> Array:
     """Inverse of `drop_from_progress`: x = log(1 - c*g)/log(1 - c)."""
-    if c == 0.0:
+    if abs(c) < _STRAIGHT:
         return np.asarray(g, dtype=float)
     return np.asarray(np.log1p(-c * np.asarray(g, dtype=float)) / math.log1p(-c))
 
@@ -92,14 +95,14 @@ def averaged_drop(time_s: Array, aperture_s: float, window_s: float, beta: Array
     """
     total_g: Array = np.zeros(np.broadcast_shapes(np.shape(time_s), np.shape(beta)))
     total_d = np.zeros_like(total_g)
-    slope_limit = 1.0 if c == 0.0 else -math.log1p(-c) / c
+    slope_limit = 1.0 if abs(c) < _STRAIGHT else -math.log1p(-c) / c
     nodes = zip(APERTURE_NODES, APERTURE_WEIGHTS, strict=True) if aperture_s > 0 else [(0.0, 1.0)]
     for node, weight in nodes:
         u = np.maximum((time_s + node * aperture_s) / window_s, 1e-300)
         log_u = np.log(u)
         x = np.exp(beta * log_u)
         total_g += weight * drop_from_progress(x, c)
-        slope = slope_limit if c == 0.0 else slope_limit * np.exp(math.log1p(-c) * x)
+        slope = slope_limit if abs(c) < _STRAIGHT else slope_limit * np.exp(math.log1p(-c) * x)
         total_d += weight * slope * x * log_u
     return total_g, total_d * beta * (1.0 - beta)
 

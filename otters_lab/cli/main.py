@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from otters_lab import __version__
-from otters_lab.cli import bench_commands, light_commands, model_commands
+from otters_lab.cli import bench_command, bench_commands, light_commands, model_commands
 from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     ),
 )
 bench_commands.register(app)
+bench_command.register(app)
 light_commands.register(app)
 model_commands.register(app)
 
@@ -51,14 +52,17 @@ def run() -> NoReturn:
     """Entry point: runs a command and turns what it raises into one line and the right exit code."""
     debug = "--debug" in sys.argv
     # A terminated sweep must leave through the same door as an interrupted one: the bench is made safe on the way.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its word
+            signal.signal(number, signal.default_int_handler)
     try:
         # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
         code = int(app(standalone_mode=False) or 0)
     except OttersError as error:
         if debug:
             raise
-        print(f"otters-lab: {error}", file=sys.stderr)
+        print(_red_if_unknown(f"otters-lab: {error}"), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("otters-lab: interrupted", file=sys.stderr)
@@ -69,6 +73,11 @@ def run() -> NoReturn:
     except Exception as error:
         code = _unforeseen(error, debug)
     sys.exit(code)
+
+
+def _red_if_unknown(line: str) -> str:
+    """Light or bias that may still be on is said in red, on a terminal."""
+    return f"\033[1;31m{line}\033[0m" if "output state unknown" in line and sys.stderr.isatty() else line
 
 
 def _unforeseen(error: Exception, debug: bool) -> int:

@@ -28,7 +28,7 @@ class Trace:
     pulse_width_s: float
     range_A: float
     start_utc: str
-    status: str = "ok"  # "ok", "overflow", "compliance", "late": every take is kept, whatever its status
+    status: str = "ok"  # "ok", "overflow", "compliance", "late", "failed": every take is kept, whatever its status
 
 
 @dataclass(frozen=True)

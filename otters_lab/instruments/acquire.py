@@ -92,6 +92,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     outside("drive", request.drive_V, *drive_V, "V", "light source")
     outside("pulse width", request.width_s, *light.width_s, "s", "light source")
     outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+    busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
+    if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
+        problems.append(
+            f"interval is {format_quantity(request.interval_s, 's')}, the meter is busy for "
+            f"{format_quantity(busy_s, 's')} with each reading"
+        )
     if request.aperture_s > request.interval_s * (1 + _SLACK):
         problems.append(
             f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
@@ -101,6 +107,11 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
+        )
+    if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
+        problems.append(
+            f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
+            f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
         )
     if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
         problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
@@ -133,6 +144,11 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
     )
 
 
+def edge_uncertainty_s(bench: BenchFile) -> float:
+    """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
+    return math.hypot(bench.sync.edge_uncertainty, LIGHTS[bench.light.driver].sync_uncertainty_s)
+
+
 def make_trace(
     request: TraceRequest, settings: MeterSettings, readings: MeterReadings, bench: BenchFile, start_utc: str
 ) -> Trace:
@@ -143,7 +159,8 @@ def make_trace(
     reading began more than half an interval off its place; its timestamp is true all the same).
     """
     edge_s = bench.sync.light_latency + request.dark_s + request.width_s
-    middle_s = bench.sync.meter_latency + readings.start_s + settings.aperture_s / 2
+    aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
+    middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = settings.interval_s * np.arange(readings.start_s.size)
     good = (readings.flags & int(ReadingFlag.OVERFLOW)) == 0
     status = "ok"
@@ -156,8 +173,8 @@ def make_trace(
     return Trace(
         time_s=(middle_s - edge_s)[good],
         current_A=readings.current_A[good],
-        aperture_s=settings.aperture_s,
-        edge_uncertainty_s=bench.sync.edge_uncertainty,
+        aperture_s=aperture_s,
+        edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,
         range_A=settings.range_A,
         start_utc=start_utc,

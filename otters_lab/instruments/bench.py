@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyvisa
-from pymeasure.adapters import VISAAdapter
-from pyvisa.errors import VisaIOError
 
 from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
-from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
+from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
-from otters_lab.instruments.drivers.replies import confirm, link_errors
+from otters_lab.instruments.drivers.replies import LinkError, confirm
+from otters_lab.instruments.interrupts import Interrupts, interrupts
+from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
-from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, Switch
+from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
+from otters_lab.instruments.supervisor import Supervisor, supervised
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
 
-# What pyvisa picks by itself: the system's VISA where there is one, else pyvisa-py.
-_SYSTEM_LIBRARY: Any = ""
+_SYSTEM_LIBRARY = SYSTEM_LIBRARY
+
+
+class OutputUnknownError(InstrumentError):
+    """Light or bias could not be confirmed to be off."""
 
 
 class Bench:
@@ -36,9 +43,10 @@ class Bench:
         file: BenchFile,
         clock: Clock,
         roles: tuple[Meter, LightSource, Switch],
-        links: dict[str, VISAAdapter],
+        links: dict[str, Link],
         identities: dict[str, str],
         virtual: VirtualBench | None,
+        guard: Interrupts,
     ) -> None:
         self.file = file
         self.clock = clock
@@ -46,12 +54,21 @@ class Bench:
         self.virtual = virtual
         self._meter, self._light, self._switch = roles
         self._links = links
+        self._guard = guard
         self._failed: str | None = None
+        self._failures = 0
+        self.safe = False  # whether everything was confirmed to be off, and nothing was switched on since
 
     @property
     def origin(self) -> str:
-        """What a capture from this bench must be called: "measured", or what the virtual chip's decays are."""
-        return "measured" if self.virtual is None else self.virtual.world.decays.origin
+        """What a capture from this bench must be called: "measured", or what the virtual chip's decays are.
+
+        Twins in another process are told by their *IDN? replies, which say VIRTUAL in place of a serial number.
+        """
+        if self.virtual is not None:
+            return self.virtual.world.decays.origin
+        served = any("VIRTUAL" in identity.split(",") for identity in self.identities.values())
+        return "synthetic" if served else "measured"
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -78,30 +95,39 @@ class Bench:
     def acquire(self, request: TraceRequest) -> Trace:
         """Takes one trace: dark baseline, light pulse, decay. Light and bias are off when it returns or raises.
 
+        A take that a link spoilt (a time-out, a cut) is a take too: a trace without samples and of status "failed".
+        Every link has then been closed, opened anew and identified again, and the instruments stand at their
+        defaults. It is not taken again. More than the file's `retries` such takes in a row are an error.
+
         Raises
         ------
         InputError
             if the bench's limits forbid it; no instrument was touched.
         InstrumentError
-            if an instrument failed. After this, or an interruption, the bench takes no more: a link that was left in
-            the middle would hand every reply to the wrong question.
+            if an instrument failed. After this, or an interruption, the bench takes no more.
         """
         check_limits(request, self.file)
         if request.device not in self.devices:
             raise InputError(f"the chip has no device {request.device}", file=self.file.path)
         if self._failed:
             raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
+        self._guard.check()
+        start_utc, trace = iso_utc(self.clock.utc()), None
         try:
             trace = self._take(request)
-            self._light.make_safe()
-            self._meter.make_safe()
+            self._outputs_off()
+        except LinkError as error:
+            self._recover(error)
+            return trace or _failed_take(request, self.file, start_utc)
         except BaseException as error:
             self._failed = str(error) or type(error).__name__
             self.make_safe()
             raise
+        self._failures = 0
         return trace
 
     def _take(self, request: TraceRequest) -> Trace:
+        self.safe = False
         self._switch.close(request.device)
         self.wait(self.file.switch.settle)
         asked = meter_settings(request, self.file)
@@ -112,41 +138,80 @@ class Bench:
         self._light.arm_pulse(request.drive_V, request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
         self._meter.start()
+        if isinstance(self._light, SoftwareStarted):
+            started_s = self.clock.monotonic_s()
+            request = replace(request, dark_s=self._light.fire() - started_s)  # as it was, not as it was asked for
         readings = self._meter.fetch()
         return make_trace(request, settings, readings, self.file, start_utc)
 
+    def _outputs_off(self) -> None:
+        for name in self.file.safety.off:
+            if name != "switch":
+                self._role(name).make_safe()
+
+    def _recover(self, error: LinkError) -> None:
+        self._failures += 1
+        self._failed = str(error)
+        self.make_safe()
+        if self._failures > self.file.retries:
+            raise InstrumentError(f"{error} ({self._failures} failed takes in a row)") from error
+        for role in self._roles:
+            role.reset()
+        self._failed = None
+        logger.warning("a take failed and is kept as failed, all links were opened anew: %s", error)
+
     def make_safe(self) -> None:
-        """Light off, bias off, switch open, in this order; each is tried whatever happens to the others.
+        """Everything off in the order of the file's `safety.off`; each is tried whatever happens to the others.
+
+        After a failure each link is closed, opened anew and identified first. Signals wait until the end.
 
         Raises
         ------
-        InstrumentError
+        OutputUnknownError
             "output state unknown", if one of them could not be confirmed.
         """
-        unknown = []
-        for name, role in (("light", self._light), ("meter", self._meter), ("switch", self._switch)):
-            try:
-                if self._failed:
-                    self._clear(name)
-                role.make_safe()
-            except InstrumentError as error:
-                unknown.append(str(error))
-                logger.error("could not make safe: %s", error)
+        unknown: list[str] = []
+        self.safe = False
+        with self._guard.held():
+            for name in self.file.safety.off:
+                try:
+                    if self._failed:
+                        renew_link(self._links[name], getattr(self.file, name), self.file)
+                    self._role(name).make_safe()
+                except InstrumentError as error:
+                    unknown.append(str(error))
+                    logger.info("could not make safe: %s", error)
+        self.safe = not unknown
         if unknown:
             before = f" (after: {self._failed})" if self._failed else ""
-            raise InstrumentError(f"output state unknown: {'; '.join(unknown)}{before}")
+            self._failed = self._failed or unknown[0]
+            raise OutputUnknownError(f"output state unknown: {'; '.join(unknown)}{before}")
 
-    def _clear(self, name: str) -> None:
-        """Device clear, which empties both ends of a link where a late reply may be waiting."""
-        try:
-            self._links[name].connection.clear()
-        except (VisaIOError, NotImplementedError) as error:  # raw sockets have none
-            logger.warning("%s: no device clear: %s", name, error)
+    @property
+    def _roles(self) -> tuple[Meter, LightSource, Switch]:
+        return self._meter, self._light, self._switch
+
+    def _role(self, name: str) -> Meter | LightSource | Switch:
+        roles: dict[str, Meter | LightSource | Switch] = {
+            "meter": self._meter,
+            "light": self._light,
+            "switch": self._switch,
+        }
+        return roles[name]
 
 
-def _confirm_settings(asked: MeterSettings, found: MeterSettings) -> None:
-    for what in ("bias_V", "compliance_A", "range_A", "aperture_s", "interval_s", "n_samples"):
-        confirm("meter", what, getattr(asked, what), getattr(found, what))
+def _failed_take(request: TraceRequest, file: BenchFile, start_utc: str) -> Trace:
+    """A take that gave nothing."""
+    return Trace(
+        time_s=np.empty(0),
+        current_A=np.empty(0),
+        aperture_s=request.aperture_s,
+        edge_uncertainty_s=file.sync.edge_uncertainty,
+        pulse_width_s=request.width_s,
+        range_A=request.range_A,
+        start_utc=start_utc,
+        status="failed",
+    )
 
 
 @contextmanager
@@ -161,7 +226,9 @@ def open_bench(
 
     Nothing but *IDN? is sent before every instrument has proved to be the one the file names. `decays` takes the
     place of the virtual chip (a recording, a calibration); `history` lets a virtual bench go on where another
-    stopped; both mean nothing to a real bench. A virtual bench has instruments of its own and needs no locks.
+    stopped; both mean nothing to a real bench. A real bench has a supervisor process that makes it safe should this
+    one die. A virtual bench has instruments of its own and needs neither that nor locks. The first signal (SIGINT,
+    SIGTERM, SIGHUP) ends the block with KeyboardInterrupt; no signal stops the bench from being made safe.
 
     Raises
     ------
@@ -174,48 +241,52 @@ def open_bench(
     if clock is None:
         clock = SystemClock() if virtual is None else virtual.world.clock
     entries = {"meter": file.meter, "light": file.light, "switch": file.switch}
+    supervisor: Supervisor | None = None
     with ExitStack() as stack:
+        guard = stack.enter_context(interrupts())
         if virtual is None:
             stack.enter_context(locked(entry.address for entry in entries.values()))
+            supervisor = stack.enter_context(supervised(file))
             library = _SYSTEM_LIBRARY
         else:
             library = virtual.library
             stack.callback(lambda: pyvisa.ResourceManager(library).close())
-        links = {role: _connect(stack, role, entry, library) for role, entry in entries.items()}
-        identities = {role: _identify(role, links[role], entry, file) for role, entry in entries.items()}
+        links: dict[str, Link] = {}
+        for role, entry in entries.items():
+            links[role] = open_link(role, entry, library)
+            stack.callback(links[role].hang_up)
+        identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
         roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
                  build_switch(links["switch"], file, clock))  # fmt: skip
-        bench = Bench(file, clock, roles, links, identities, virtual)
-        try:
+        bench = Bench(file, clock, roles, links, identities, virtual, guard)
+        if supervisor is not None:
+            supervisor.arm()
+        with _safe_at_the_end(bench, supervisor):
             bench.make_safe()
-            for role in roles:
-                role.reset()
+            for instrument in roles:
+                instrument.reset()
             yield bench
+
+
+@contextmanager
+def _safe_at_the_end(bench: Bench, supervisor: Supervisor | None) -> Iterator[None]:
+    # For a block that is never left: a generator that hangs in a notebook's frame when the interpreter ends.
+    atexit.register(bench.make_safe)
+    try:
+        try:
+            yield
         finally:
             bench.make_safe()
+    except KeyboardInterrupt:
+        # The one signal that interrupts may have come just before the line above; the next ones do not.
+        bench.make_safe()
+        raise
+    finally:
+        atexit.unregister(bench.make_safe)
+        if supervisor is not None and bench.safe:  # else the supervisor goes on trying when this process has let go
+            supervisor.goodbye()
 
 
-def _connect(stack: ExitStack, role: str, entry: InstrumentEntry, library: Any) -> VISAAdapter:
-    """Opens a link, to be closed with the stack. Nothing is sent."""
-    with link_errors(f"{role} at {entry.address}"):
-        adapter = VISAAdapter(
-            entry.address,
-            visa_library=library,
-            timeout=round(entry.timeout * 1000),
-            read_termination="\n",
-            write_termination="\n",
-        )
-    stack.callback(adapter.connection.close)
-    return adapter
-
-
-def _identify(role: str, link: VISAAdapter, entry: InstrumentEntry, file: BenchFile) -> str:
-    """Asks *IDN? and refuses another instrument than the file names."""
-    with link_errors(f"{role} at {entry.address}"):
-        link.write("*IDN?")
-        identity = str(link.read()).strip()
-    if entry.identity not in identity:
-        raise InstrumentError(
-            f"{role} at {entry.address}: found {identity!r}, expected {entry.identity!r} in it ({file.path})"
-        )
-    return identity
+def _confirm_settings(asked: MeterSettings, found: MeterSettings) -> None:
+    for what in ("bias_V", "compliance_A", "range_A", "aperture_s", "interval_s", "n_samples"):
+        confirm("meter", what, getattr(asked, what), getattr(found, what))

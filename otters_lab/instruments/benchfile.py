@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from otters_lab.core.errors import InputError, closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, Watts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
+from otters_lab.instruments.setups import LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
 Positive = Field(gt=0)
@@ -28,6 +31,18 @@ def _device_keys(value: Any) -> Any:
         if not (isinstance(key, str) and key.isascii() and key.isdecimal()):
             raise ValueError(f"found the device {key!r}, expected a number")
     return {int(key): channel for key, channel in value.items()}
+
+
+def _channel(value: Any, info: ValidationInfo) -> Any:
+    """A channel as its switch calls it: a number, or a name of the form that the switch's entry gives."""
+    driver = SWITCHES.get(info.data.get("driver", ""))
+    if driver is None or not driver.channel:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"found {value!r}, expected a valid integer")
+        return value
+    if isinstance(value, bool) or not re.fullmatch(driver.channel, str(value)):
+        raise ValueError(f"found {value!r}, expected a channel of the {driver.model} ({driver.channel})")
+    return str(value)
 
 
 def _known(drivers: Mapping[str, Entry]) -> Any:
@@ -52,20 +67,44 @@ class InstrumentEntry(StrictModel):
 
 
 class MeterEntry(InstrumentEntry):
-    """The source-meter. `settle`: from bias on to the trigger."""
+    """The source-meter. `settle`: from bias on to the trigger.
+
+    The other settings are refused where the model lacks them. `filter`: conversions averaged into one reading, whose
+    aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
+    """
 
     driver: Annotated[str, _known(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+    wires: Literal[2, 4] = 2
+    terminals: Literal["front", "rear"] = "front"
+    output_off: Literal["normal", "high impedance", "zero", "guard"] = "normal"
+    filter: int = Field(default=1, ge=1, le=100)
+    guard: Literal["cable", "ohms"] | None = None
+
+    @property
+    def options(self) -> MeterOptions:
+        """The settings beyond the common ones, as the drivers take them."""
+        return MeterOptions(self.wires, self.terminals, self.output_off, self.filter, self.guard)
+
+    @model_validator(mode="after")
+    def _model_has_what_is_asked(self) -> MeterEntry:
+        driver = METERS[self.driver]
+        asked = {name: getattr(self, name) for name in NAMES if name in self.model_fields_set}
+        problems = not_offered(asked, driver.options, driver.model)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class LightEntry(InstrumentEntry):
-    """The generator that gates the LED, and what it drives.
+    """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current.
 
     `calibration`: file of the light calibration, relative to the bench file.
     """
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
+    led: LedTable | None = None
     calibration: str | None = None
 
     @model_validator(mode="after")
@@ -75,13 +114,29 @@ class LightEntry(InstrumentEntry):
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
         return self
 
+    @model_validator(mode="after")
+    def _led_fits_the_driver(self) -> LightEntry:
+        allowed = LIGHTS[self.driver].full_scale_A
+        if (allowed is None) != (self.led is None):
+            wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
+            raise ValueError(
+                f"a [light.led] table is {'missing' if self.led is None else 'given'}, {self.driver} needs {wants}"
+            )
+        if allowed and self.led and not allowed[0] <= self.led.full_scale <= allowed[1]:
+            raise ValueError(
+                f"led.full_scale is {self.led.full_scale:g} A, expected {allowed[0]:g} to {allowed[1]:g} A"
+            )
+        return self
+
 
 class SwitchEntry(InstrumentEntry):
     """The switch; `channels` names the channel that leads to each device. `settle`: from closing on."""
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
-    channels: Annotated[dict[int, int], BeforeValidator(_device_keys), Field(min_length=1)]
+    channels: Annotated[
+        dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
+    ]
 
 
 class Sync(StrictModel):
@@ -112,8 +167,23 @@ class Limits(StrictModel):
     optical_power: Annotated[Watts, Positive] | None = None
 
 
+class Safety(StrictModel):
+    """How the bench is made safe. `off`: in which order the instruments are switched off."""
+
+    off: list[Literal["light", "meter", "switch"]] = Field(default=["light", "meter", "switch"])
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Safety:
+        if sorted(self.off) != ["light", "meter", "switch"]:
+            raise ValueError(f"off is {self.off}, expected light, meter and switch, each once")
+        return self
+
+
 class BenchFile(StrictModel):
-    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance."""
+    """A bench file, validated. `path` and `text` are where it came from, for messages and for provenance.
+
+    `retries`: after how many failed takes in a row the links are opened anew and the sweep goes on.
+    """
 
     backend: Literal["visa", "virtual"]
     name: str = Field(min_length=1)
@@ -123,6 +193,8 @@ class BenchFile(StrictModel):
     switch: SwitchEntry
     sync: Sync
     limits: Limits
+    safety: Safety = Safety()
+    retries: int = Field(default=1, ge=0, le=10)
     virtual: VirtualTable | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
     _light_calibration: LightCalibration | None = PrivateAttr(default=None)
@@ -174,11 +246,22 @@ def load_bench(path: Path) -> BenchFile:
     DamagedFileError
         if its light calibration was altered.
     """
-    source = read_toml(path)
-    bench = load_model(BenchFile, source)
-    bench._source = source
+    bench = bench_of(read_toml(path))
     if bench.light_calibration_path is not None:
         bench._light_calibration = _read_light(bench, bench.light_calibration_path)
+    return bench
+
+
+def bench_of(source: TomlText) -> BenchFile:
+    """Validates a bench file that has been read; of its light calibration only the name.
+
+    Raises
+    ------
+    InputError
+        as `load_bench`.
+    """
+    bench = load_model(BenchFile, source)
+    bench._source = source
     return bench
 
 
@@ -186,9 +269,6 @@ def _read_light(bench: BenchFile, path: Path) -> LightCalibration:
     if not path.exists():
         raise InputError(f"no such file: {bench.light.calibration}", file=bench.path, key="light.calibration")
     calibration = read_light_calibration(path)
-    unit = getattr(LIGHTS[bench.light.driver], "drive_unit", "V")
-    if calibration.drive_unit != unit:
-        raise InputError(
-            "the light calibration is of another drive", file=path, found=calibration.drive_unit, expected=unit
-        )
+    if calibration.drive_unit != "V":
+        raise InputError("the light calibration is of another drive", file=path, found="A", expected="V")
     return calibration

@@ -95,6 +95,14 @@ class LightSource(Protocol):
 
 
 @runtime_checkable
+class SoftwareStarted(Protocol):
+    """A light source that no trigger reaches: its armed pulse is begun by a command, once the meter has started."""
+
+    def fire(self) -> float:
+        """Waits for the armed delay, begins the pulse; the clock's seconds at which the command was handed over."""
+
+
+@runtime_checkable
 class Switch(Protocol):
     """Connects one device of the chip at a time."""
 

@@ -48,7 +48,7 @@ DESCRIPTIONS = {
     "device": "device on the chip",
     "point": "setting of all swept parameters",
     "repeat": "repeat of the point",
-    "status": "status of the take: ok, overflow, compliance, late",
+    "status": "status of the take: ok, overflow, compliance, late, failed",
     "start_utc": "start, UTC",
     "n_samples": "samples before the padding",
     "aperture": "integration time of one sample",

@@ -14,7 +14,7 @@ from otters_lab.calibration.laws import (
     unified_level_times,
 )
 
-# Otters++, paper notes section 2: t_k/t_15 for k = 1..15 where O(t_k) = (15-k)/15.
+# From the published fit (Otters++, arXiv 2606.13016): t_k/t_15 for k = 1..15 where O(t_k) = (15-k)/15.
 PUBLISHED_RATIOS = [0.00417210, 0.01693399, 0.0384382, 0.0687747, 0.10801, 0.15621, 0.21341, 0.27966, 0.35500, 0.43948,
                     0.53311, 0.63595, 0.74803, 0.86937, 1.0]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from otters_lab.core.protocols import Array, Pulse
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.virtual.agilent33500 import Agilent33500Twin
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.law import Decay, Kww
 from otters_lab.instruments.virtual.world import History
@@ -328,10 +330,10 @@ def silence(device: object, word: bytes, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(device, "handle", lambda message: None if word in message else original(message))
 
 
-def test_a_time_out_ends_dark_and_the_bench_takes_no_more(
+def test_a_time_out_ends_dark_and_without_retries_the_bench_takes_no_more(
     shipped: BenchFile, take: TraceRequest, built: list[VirtualBench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_bench(shipped) as bench:
+    with open_bench(shipped.model_copy(update={"retries": 0})) as bench:
         with monkeypatch.context() as patch:
             silence(built[0].meter, b"TRAC:DATA", patch)
             with pytest.raises(InstrumentError, match="meter: VI_ERROR_TMO"):
@@ -340,6 +342,93 @@ def test_a_time_out_ends_dark_and_the_bench_takes_no_more(
         with pytest.raises(InstrumentError, match="must be opened anew: meter: VI_ERROR_TMO"):
             bench.acquire(take)
     assert_dark_and_unbiased(built[0])
+
+
+def test_after_a_time_out_the_links_are_opened_and_identified_anew_and_the_take_is_kept_as_failed(
+    shipped: BenchFile, take: TraceRequest, built: list[VirtualBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bench(shipped) as bench:
+        with monkeypatch.context() as patch:
+            silence(built[0].meter, b"TRAC:DATA", patch)
+            before = len(built[0].meter.received)
+            failed = bench.acquire(take)
+        assert (failed.status, failed.time_s.size, failed.current_A.size) == ("failed", 0, 0)
+        assert failed.pulse_width_s == take.width_s  # the device had its light all the same
+        heard = list(built[0].meter.received)[before:]
+        assert heard.count(b"*IDN?") == 1
+        assert heard.index(b"*IDN?") < heard.index(b"*RST")
+        assert_dark_and_unbiased(built[0])
+        trace = bench.acquire(take)
+        assert trace.status == "ok"
+        assert built[0].world.history.pulses == {1: 2}  # nothing was taken again in silence
+
+
+def test_more_failed_takes_in_a_row_than_the_file_allows_end_the_run(
+    shipped: BenchFile, take: TraceRequest, built: list[VirtualBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bench(shipped.model_copy(update={"retries": 2})) as bench:
+        with monkeypatch.context() as patch:
+            silence(built[0].meter, b"TRAC:DATA", patch)
+            assert [bench.acquire(take).status for _ in range(2)] == ["failed", "failed"]
+        assert bench.acquire(take).status == "ok"  # the count begins anew
+        silence(built[0].meter, b"TRAC:DATA", monkeypatch)
+        assert [bench.acquire(take).status for _ in range(2)] == ["failed", "failed"]
+        with pytest.raises(InstrumentError, match=r"VI_ERROR_TMO.*\(3 failed takes in a row\)"):
+            bench.acquire(take)
+    assert_dark_and_unbiased(built[0])
+
+
+def test_the_bench_files_own_order_of_switching_off_is_kept(
+    shipped: BenchFile, built: list[VirtualBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = ["switch", "meter", "light"]
+    file = shipped.model_copy(update={"safety": shipped.safety.model_copy(update={"off": order})})
+    with open_bench(file) as bench, orders(built, monkeypatch) as heard:
+        bench.make_safe()
+    assert list(dict.fromkeys(name for name, _ in heard)) == order
+
+
+class Signals(VirtualClock):
+    """A clock on which the process is told to end in the middle of a light pulse, and twice more on the way out."""
+
+    world = None
+    sent = 0
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(0.2 if seconds > 1.0 else seconds)
+        if seconds > 1.0:
+            assert self.world is not None
+            assert self.world.lit
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX")
+def test_signals_that_arrive_while_the_bench_is_made_safe_do_not_stop_it(
+    shipped: BenchFile, take: TraceRequest, built: list[VirtualBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Signals(START)
+    answer = Agilent33500Twin.handle
+
+    def told_again(twin: Agilent33500Twin, message: bytes) -> bytes | None:
+        if message == b"OUTP 0" and clock.world is not None and clock.world.lit:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGHUP)
+            clock.sent += 2
+        return answer(twin, message)
+
+    monkeypatch.setattr(Agilent33500Twin, "handle", told_again)
+
+    def told() -> None:
+        with open_bench(shipped, clock=clock) as bench:
+            clock.world = built[0].world  # type: ignore[assignment]
+            bench.acquire(take)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        told()
+    assert clock.sent == 2
+    assert_dark_and_unbiased(built[0])
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_off_that_cannot_be_confirmed_is_output_state_unknown_and_the_rest_is_off(
@@ -390,7 +479,7 @@ def real(shipped: BenchFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def test_two_benches_on_one_address_are_refused_and_the_lock_goes_with_the_bench(real: BenchFile) -> None:
     with open_bench(real) as bench:
-        assert bench.origin == "measured"
+        assert bench.origin == "synthetic"  # the *IDN? replies say VIRTUAL
         assert bench.truth is None
         with pytest.raises(InstrumentError, match=r"GPIB0::10::INSTR is in use by another bench"), open_bench(real):
             pytest.fail("the second bench opened")

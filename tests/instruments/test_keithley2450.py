@@ -10,7 +10,7 @@ from pymeasure.test import expected_protocol
 
 from otters_lab.core.clock import VirtualClock
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.keithley2450 import Keithley2450
+from otters_lab.instruments.drivers.keithley2450 import Keithley2450, Keithley2460
 from otters_lab.instruments.drivers.keithley2450_meter import Keithley2450Meter
 from otters_lab.instruments.roles import MeterSettings, ReadingFlag
 
@@ -29,6 +29,12 @@ NO_ERROR = '0,"No error;0;0 0"'
         ("current_range", 1e-6, ":SENS:CURR:RANG 1e-06", ":SENS:CURR:RANG?", "1e-06"),
         ("current_nplc", 0.05, ":SENS:CURR:NPLC 0.05", ":SENS:CURR:NPLC?", "0.05"),
         ("current_autozero_enabled", False, ":SENS:CURR:AZER 0", ":SENS:CURR:AZER?", "0"),
+        ("wires", 4, ":SENS:CURR:RSEN 1", ":SENS:CURR:RSEN?", "1"),
+        ("terminals", "rear", ":ROUT:TERM REAR", ":ROUT:TERM?", "REAR"),
+        ("output_off", "high impedance", ":OUTP:VOLT:SMOD HIMP", ":OUTP:VOLT:SMOD?", "HIMP"),
+        ("filter_type", "repeat", ":SENS:CURR:AVER:TCON REP", ":SENS:CURR:AVER:TCON?", "REP"),
+        ("filter_count", 5, ":SENS:CURR:AVER:COUN 5", ":SENS:CURR:AVER:COUN?", "5"),
+        ("filter_enabled", True, ":SENS:CURR:AVER 1", ":SENS:CURR:AVER?", "1"),
         ("buffer_points", 650, ':TRAC:POIN 650, "defbuffer1"', ':TRAC:POIN? "defbuffer1"', "650"),
         ("timer_delay", 2e-3, ":TRIG:TIM1:DEL 0.002", ":TRIG:TIM1:DEL?", "0.002"),
     ],
@@ -159,8 +165,11 @@ def test_configuring_reads_every_setting_back_from_the_instrument() -> None:
     settings = MeterSettings(0.5, 2e-5, 1e-6, 1e-3, 2e-3, 5)
     conversation = [
         (":OUTP 0", None), (":SOUR:FUNC VOLT", None), (":SOUR:VOLT:READ:BACK 0", None),
-        (':SENS:FUNC "CURR:DC"', None), (":SENS:CURR:RSEN 0", None), (":SENS:CURR:AVER 0", None),
-        (":SENS:COUN 1", None), (":SENS:CURR:RANG 1e-06", None), (":SENS:CURR:NPLC 0.05", None),
+        (':SENS:FUNC "CURR:DC"', None), (":SENS:CURR:RSEN 0", None), (":SENS:CURR:RSEN?", "0"),
+        (":ROUT:TERM FRON", None), (":ROUT:TERM?", "FRON"),
+        (":OUTP:VOLT:SMOD NORM", None), (":OUTP:VOLT:SMOD?", "NORM"),
+        (":SENS:CURR:AVER 0", None), (":SENS:CURR:AVER?", "0"), (":SENS:COUN 1", None),
+        (":SENS:CURR:RANG 1e-06", None), (":SENS:CURR:NPLC 0.05", None),
         (":SENS:AZER:ONCE", None), (":SENS:CURR:AZER 0", None), (":SOUR:VOLT:ILIM 2e-05", None),
         (":SOUR:VOLT 0.5", None), (':TRAC:POIN 10, "defbuffer1"', None),
         (":TRIG:TIM1:STAT 0", None), (":TRIG:TIM1:CLE", None), (":TRIG:TIM1:DEL 0.002", None),
@@ -176,3 +185,15 @@ def test_configuring_reads_every_setting_back_from_the_instrument() -> None:
         found = meter(smu).configure(settings)
     # the range is what the instrument says, not what was asked for
     assert found == MeterSettings(0.5, 2e-5, 1e-5, 1e-3, 2e-3, 5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("source_voltage", 110), ("current_range", 1e-7), ("current_limit", 1e-9)])
+def test_a_2460_refuses_what_only_a_2450_takes(name: str, value: float) -> None:
+    with expected_protocol(Keithley2460, []) as smu, pytest.raises(ValueError, match="not in range"):
+        setattr(smu, name, value)
+
+
+def test_a_2460_takes_its_highest_range() -> None:
+    with expected_protocol(Keithley2460, [(":SENS:CURR:RANG 7", None), (":SOUR:VOLT:ILIM 7.35", None)]) as smu:
+        smu.current_range = 7.0
+        smu.current_limit = 7.35

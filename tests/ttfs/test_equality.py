@@ -1,4 +1,4 @@
-"""Design invariant 7: with an ideal device the spiking path is the quantised path, to the last bit."""
+"""With an ideal device the spiking path is the quantised path, to the last bit."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ class MeterDriver(Entry):
 
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
-    the common ones, with the values this model takes.
+    the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
+    the next (s).
     """
 
     ranges_A: tuple[float, ...]
@@ -43,20 +44,31 @@ class MeterDriver(Entry):
     bias_V: float
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dead_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class LightDriver(Entry):
-    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load."""
+    """A light source. Pulse widths (s), trigger delays (s), and drive levels (V) by load.
+
+    `sync` says what begins the pulse: the meter's trigger, or a command of ours, whose edge is then known to
+    `sync_uncertainty_s` at best. `full_scale_A` is given for a current driver: LED currents that a drive of 10 V may
+    stand for, in the bench file's [light.led].
+    """
 
     width_s: tuple[float, float]
     delay_s: tuple[float, float]
     drive_V: Mapping[str, tuple[float, float]]
+    sync: Literal["trigger", "software"] = "trigger"
+    sync_uncertainty_s: float = 0.0
+    full_scale_A: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class SwitchDriver(Entry):
-    """A switch."""
+    """A switch. `channel` is the form of its channels' names, as an expression; empty for plain numbers."""
+
+    channel: str = ""
 
 
 def load(place: str) -> Callable[..., Any]:

@@ -1,9 +1,11 @@
-"""Keithley 2450 SourceMeter in its own SCPI command set: source voltage, measure current into the trace buffer.
+"""Keithley 2450 and 2460 SourceMeters in their own SCPI command set: source voltage, measure current into the buffer.
 
 PyMeasure has a Keithley2450 too, but its buffer handling is that of the 2400 and its own note says that the 2450's
 default command set is unsupported. Sources: Model 2450 Reference Manual, 2450-901-01 Rev. B (September 2013), whose
 page stands beside each command; where only the subsystem stands, the page itself was not at hand and the syntax is
-that of the sister manuals (2461-901-01, 2470-901-01). validated = manual: no instrument was at hand.
+that of the sister manuals (2461-901-01, 2470-901-01). validated = manual: no instrument was at hand. The 2460 has the
+same command set; its own reference manual was not at hand, its ranges are those of the 2461's (2461-901-01 p. 8-166,
+1 uA to 7 A) and of its data sheet (105 V, 7.35 A).
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class Keithley2450(SCPIMixin, Instrument):
         validator=strict_range,
         values=[-210, 210],
         get_process=_number,
+        dynamic=True,
     )
 
     source_readback_enabled = Instrument.control(
@@ -74,6 +77,7 @@ class Keithley2450(SCPIMixin, Instrument):
         validator=strict_range,
         values=[1e-9, 1.05],
         get_process=_number,
+        dynamic=True,
     )
 
     output_enabled = Instrument.control(
@@ -103,6 +107,7 @@ class Keithley2450(SCPIMixin, Instrument):
         validator=strict_range,
         values=[1e-8, 1.0],
         get_process=_number,
+        dynamic=True,
     )
 
     current_nplc = Instrument.control(
@@ -119,6 +124,61 @@ class Keithley2450(SCPIMixin, Instrument):
         ":SENS:CURR:AZER %d",
         """Control whether reference readings are slipped in between readings, which breaks a time grid
         (bool; p. 6-46).""",
+        values={True: 1, False: 0},
+        map_values=True,
+    )
+
+    wires = Instrument.control(
+        ":SENS:CURR:RSEN?",
+        ":SENS:CURR:RSEN %d",
+        """Control the number of wires to the device (int, strictly 2 or 4; p. 6-58).""",
+        validator=strict_discrete_set,
+        values={2: 0, 4: 1},
+        map_values=True,
+    )
+
+    terminals = Instrument.control(
+        ":ROUT:TERM?",
+        ":ROUT:TERM %s",
+        """Control the terminals in use (string, strictly 'front' or 'rear'; ROUTe subsystem).""",
+        validator=strict_discrete_set,
+        values={"front": "FRON", "rear": "REAR"},
+        map_values=True,
+    )
+
+    output_off = Instrument.control(
+        ":OUTP:VOLT:SMOD?",
+        ":OUTP:VOLT:SMOD %s",
+        """Control what the voltage source does while off (string, strictly 'normal', 'high impedance', 'zero' or
+        'guard'; p. 6-31).""",
+        validator=strict_discrete_set,
+        values={"normal": "NORM", "high impedance": "HIMP", "zero": "ZERO", "guard": "GUAR"},
+        map_values=True,
+    )
+
+    filter_type = Instrument.control(
+        ":SENS:CURR:AVER:TCON?",
+        ":SENS:CURR:AVER:TCON %s",
+        """Control the averaging filter's kind (string, strictly 'repeat' or 'moving'; p. 6-45).""",
+        validator=strict_discrete_set,
+        values={"repeat": "REP", "moving": "MOV"},
+        map_values=True,
+    )
+
+    filter_count = Instrument.control(
+        ":SENS:CURR:AVER:COUN?",
+        ":SENS:CURR:AVER:COUN %d",
+        """Control how many conversions the filter averages into a reading (int strictly from 1 to 100; p. 6-43).""",
+        validator=strict_range,
+        values=[1, 100],
+        get_process=lambda reply: int(_number(reply)),
+    )
+
+    filter_enabled = Instrument.control(
+        ":SENS:CURR:AVER?",
+        ":SENS:CURR:AVER %d",
+        """Control whether the averaging filter is on (bool; p. 6-44).""",
+        validator=strict_discrete_set,
         values={True: 1, False: 0},
         map_values=True,
     )
@@ -192,3 +252,14 @@ class Keithley2450(SCPIMixin, Instrument):
         limited = (source.astype(np.int64) & SOURCE_LIMITED) > 0
         flags = overflow * int(ReadingFlag.OVERFLOW) + limited * int(ReadingFlag.COMPLIANCE)
         return MeterReadings(time_s, np.where(overflow, np.nan, current_A), flags.astype(np.uint8))
+
+
+class Keithley2460(Keithley2450):
+    """The 2450's command set on the ranges of a Keithley 2460: 105 V, 1 uA to 7 A."""
+
+    source_voltage_values = (-105, 105)
+    current_limit_values = (1e-7, 7.35)
+    current_range_values = (1e-6, 7.0)
+
+    def __init__(self, adapter: Any, name: str = "Keithley 2460", **kwargs: Any) -> None:
+        super().__init__(adapter, name, **kwargs)

@@ -1,4 +1,4 @@
-"""A Keithley 2450 in the role of the meter; pages are those of its Reference Manual, 2450-901-01 Rev. B."""
+"""A Keithley 2450 or 2460 in the role of the meter; pages are those of the 2450's manual, 2450-901-01 Rev. B."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.keithley2450 import MIN_BUFFER, Keithley2450
+from otters_lab.instruments.drivers.keithley2450 import MIN_BUFFER, Keithley2450, Keithley2460
+from otters_lab.instruments.drivers.options import MeterOptions, set_and_read_back
 from otters_lab.instruments.drivers.replies import confirm, first_error, link_errors
 from otters_lab.instruments.roles import MeterReadings, MeterSettings
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 class Keithley2450Meter:
     """Sources a bias and records the current on a grid that the instrument's own timer keeps."""
 
-    def __init__(self, instrument: Keithley2450, clock: Clock, line_frequency_Hz: float) -> None:
+    def __init__(
+        self, instrument: Keithley2450, clock: Clock, line_frequency_Hz: float, options: MeterOptions | None = None
+    ) -> None:
         self._instrument = instrument
+        self._options = options or MeterOptions()
         self._clock = clock
         self._line_frequency_Hz = line_frequency_Hz
         self._settings: MeterSettings | None = None
@@ -47,8 +51,7 @@ class Keithley2450Meter:
             smu.source_function = "VOLT"
             smu.source_readback_enabled = False
             smu.sense_function = "CURR:DC"
-            smu.write(":SENS:CURR:RSEN 0")  # two-wire, p. 6-58
-            smu.write(":SENS:CURR:AVER 0")  # no filter, p. 6-44
+            set_and_read_back(smu, self._options.pairs())
             smu.write(":SENS:COUN 1")  # one reading a measure block (SENSe subsystem)
             smu.current_range = settings.range_A
             smu.current_nplc = nplc
@@ -83,7 +86,7 @@ class Keithley2450Meter:
         settings = self._ready()
         with link_errors("meter"):
             self._instrument.write(":INIT")
-        duration_s = (settings.n_samples - 1) * settings.interval_s + settings.aperture_s
+        duration_s = (settings.n_samples - 1) * settings.interval_s + settings.aperture_s * self._options.filter
         self._due_s = self._clock.monotonic_s() + duration_s
 
     def fetch(self) -> MeterReadings:
@@ -127,4 +130,9 @@ class Keithley2450Meter:
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2450Meter:
     """For the registry."""
-    return Keithley2450Meter(Keithley2450(adapter), clock, bench.line_frequency)
+    return Keithley2450Meter(Keithley2450(adapter), clock, bench.line_frequency, bench.meter.options)
+
+
+def build_2460(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2450Meter:
+    """For the registry."""
+    return Keithley2450Meter(Keithley2460(adapter), clock, bench.line_frequency, bench.meter.options)

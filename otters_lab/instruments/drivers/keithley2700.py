@@ -75,4 +75,5 @@ class Keithley2700Switch:
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2700Switch:
     """For the registry."""
-    return Keithley2700Switch(lambda: Keithley2700(adapter), bench.switch.channels)
+    channels = {device: int(channel) for device, channel in bench.switch.channels.items()}
+    return Keithley2700Switch(lambda: Keithley2700(adapter), channels)

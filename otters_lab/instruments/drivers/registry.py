@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.options import FILTER_COUNTS
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _DRIVERS = "otters_lab.instruments.drivers"
 _TWINS = "otters_lab.instruments.virtual"
+
+_OPTIONS_2450 = {
+    "wires": ("2", "4"),
+    "terminals": ("front", "rear"),
+    "output_off": ("normal", "high impedance", "zero", "guard"),
+    "filter": FILTER_COUNTS,
+}
 
 METERS: Mapping[str, MeterDriver] = {
     # Model 2450 Reference Manual, 2450-901-01 Rev. B: p. 6-53, 6-48, TRIGger:TIMer, 6-115, 6-70, 6-71. The buffer takes
@@ -33,6 +41,22 @@ METERS: Mapping[str, MeterDriver] = {
         samples=(1, 100_000),
         bias_V=210.0,
         compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
+    ),
+    # The 2450's command set; ranges of the 2461's manual (p. 8-166), voltage and current limits of the data sheet.
+    "keithley-2460": MeterDriver(
+        model="Keithley 2460",
+        validated="manual",
+        evidence="commands of 2450-901-01 Rev. B, ranges of 2461-901-01 Rev. A; the 2460's own manual was not at hand",
+        build=f"{_DRIVERS}.keithley2450_meter:build_2460",
+        twin=f"{_TWINS}.keithley2450:twin_2460",
+        ranges_A=(1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0, 4.0, 5.0, 7.0),
+        nplc=(0.01, 10.0),
+        interval_s=(8e-6, 1e5),
+        samples=(1, 100_000),
+        bias_V=105.0,
+        compliance_over_range=1e-3,
+        options=_OPTIONS_2450,
     ),
 }
 
@@ -49,6 +73,22 @@ LIGHTS: Mapping[str, LightDriver] = {
         delay_s=(0.0, 1000.0),
         drive_V={"high impedance": (2e-3, 10.0), "50 ohm": (1e-3, 5.0)},
     ),
+    # DC2200 Operation Manual v1.8, section 4.3.2: pulse mode has no trigger input. The uncertainty of a software start
+    # is no figure of the manual: it is a bound we assume for a USB link and the instrument's own delay, measured by
+    # nobody here. 0.1 % of brightness is the finest step that is taken for granted.
+    "thorlabs-dc2200": LightDriver(
+        model="Thorlabs DC2200",
+        validated="none",
+        evidence="Operation Manual v1.8 as quoted by public code; the manual was not at hand",
+        build=f"{_DRIVERS}.dc2200:build",
+        twin=f"{_TWINS}.dc2200:twin",
+        width_s=(1e-6, 10.0),
+        delay_s=(0.0, 1000.0),
+        drive_V={"high impedance": (0.01, 10.0)},
+        sync="software",
+        sync_uncertainty_s=10e-3,
+        full_scale_A=(0.01, 10.0),
+    ),
 }
 
 SWITCHES: Mapping[str, SwitchDriver] = {
@@ -58,6 +98,23 @@ SWITCHES: Mapping[str, SwitchDriver] = {
         evidence="PyMeasure's Keithley2700, unmodified on our twin",
         build=f"{_DRIVERS}.keithley2700:build",
         twin=f"{_TWINS}.keithley2700:twin",
+    ),
+    # 707B-901-01 p. 2-87: slot, row, column. 3700AS-901-01 p. 5-11: slot, number.
+    "keithley-707b": SwitchDriver(
+        model="Keithley 707B",
+        validated="manual",
+        evidence="707B-901-01 Rev. B; the error queue as public code reads it",
+        build=f"{_DRIVERS}.tsp_switch:build",
+        twin=f"{_TWINS}.tsp_switch:twin_707b",
+        channel=r"[1-6][A-H]\d\d",
+    ),
+    "keithley-3706a": SwitchDriver(
+        model="Keithley 3706A",
+        validated="manual",
+        evidence="3700AS-901-01 Rev. D, 3700S-901-01 Rev. C; the error queue as public code reads it",
+        build=f"{_DRIVERS}.tsp_switch:build",
+        twin=f"{_TWINS}.tsp_switch:twin_3706a",
+        channel=r"[1-6]\d{3}",
     ),
 }
 

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from pyvisa.errors import VisaIOError
+from pyvisa.errors import InvalidSession, VisaIOError
 
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.protocols import Array
+
+
+class LinkError(InstrumentError):
+    """A link timed out, was cut or refused: what comes on it from now on may answer another question."""
+
 
 # SCPI-99 volume 1, 7.2.1.4: infinity is 9.9E37, not-a-number 9.91E37.
 OVERFLOW_A = 9.9e37
@@ -74,13 +79,13 @@ def confirm(of: str, what: str, asked: float, found: float, relative: float = 1e
 
 @contextmanager
 def link_errors(of: str) -> Iterator[None]:
-    """Turns what VISA and PyMeasure raise on a link into `InstrumentError` that names the instrument."""
+    """Turns what VISA raises on a link into `LinkError`, PyMeasure's into `InstrumentError`, naming the instrument."""
     try:
         yield
     except VisaIOError as error:
-        raise InstrumentError(f"{of}: {error.abbreviation}: {error.description}") from error
-    except OSError as error:
-        raise InstrumentError(f"{of}: {error}") from error
+        raise LinkError(f"{of}: {error.abbreviation}: {error.description}") from error
+    except (OSError, InvalidSession) as error:
+        raise LinkError(f"{of}: {error}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         # PyMeasure takes replies apart without looking: a garbled one ends in any of these.
         raise InstrumentError(f"{of}: a setting or a reply was not understood: {error}") from error

@@ -49,6 +49,7 @@ class Agilent33500Twin(ScpiInstrument):
         self.control(f"{output}[:STATe]", lambda: str(int(self._set["output"])), self._set_output)
         self.control(f"{output}:LOAD", lambda: _real(self._set["load"]), self._set_load)
         self.event("*TRG", self._bus_trigger)
+        self.query("*TST?", lambda: "+0")
         world.trigger_inputs.append(self._external_trigger)
 
     def reset(self) -> None:

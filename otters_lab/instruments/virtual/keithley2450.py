@@ -1,4 +1,4 @@
-"""The twin of a Keithley 2450: source voltage, measure current, trigger model, trace buffer, overflow, compliance.
+"""The twin of a Keithley 2450 or 2460: source voltage, measure current, trigger model, buffer, overflow, compliance.
 
 After the Model 2450 Reference Manual, 2450-901-01 Rev. B. Memoryless and ideal but for the read noise of the world:
 settling, range transients and the time that blocks take are not modelled. Timestamps are starts of apertures.
@@ -6,11 +6,13 @@ settling, range transients and the time that blocks take are not modelled. Times
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from otters_lab.core.protocols import Array
+from otters_lab.instruments.virtual.front_end import measured
 from otters_lab.instruments.virtual.reading_buffer import MAX_POINTS, MIN_POINTS, ReadingBuffer
 from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument, boolean, choice, integer, number
 from otters_lab.instruments.virtual.trigger_model import play
@@ -20,7 +22,19 @@ from otters_lab.instruments.virtual.world import World
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
 
-RANGES_A = (10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0)
+
+@dataclass(frozen=True)
+class Model:
+    """What the models of the family differ in: measuring ranges (A), largest source voltage (V), current limits (A)."""
+
+    name: str
+    ranges_A: tuple[float, ...]
+    volt: float
+    limit_A: tuple[float, float]
+
+
+MODEL_2450 = Model("2450", (10e-9, 100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0), 210.0, (1e-9, 1.05))
+MODEL_2460 = Model("2460", (1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0, 4.0, 5.0, 7.0), 105.0, (1e-7, 7.35))
 OVERRANGE = 1.05
 OVERFLOW = 9.9e37
 STATUS_LIMITED, STATUS_OUTPUT = 32, 128
@@ -29,9 +43,10 @@ STATUS_LIMITED, STATUS_OUTPUT = 32, 128
 class Keithley2450Twin(ScpiInstrument):
     """The SCPI commands of a timed current measurement, and their effect on the world."""
 
-    def __init__(self, world: World, line_frequency_Hz: float) -> None:
-        super().__init__("KEITHLEY INSTRUMENTS,MODEL 2450,VIRTUAL,1.7.12b")
+    def __init__(self, world: World, line_frequency_Hz: float, model: Model = MODEL_2450) -> None:
+        super().__init__(f"KEITHLEY INSTRUMENTS,MODEL {model.name},VIRTUAL,1.7.12b")
         self._world = world
+        self._model = model
         self._line_frequency_Hz = line_frequency_Hz
         self._trigger = TriggerSetup(self, self._blocks_changed)
         self.reset()
@@ -45,6 +60,7 @@ class Keithley2450Twin(ScpiInstrument):
         self._set: dict[str, Any] = {
             "source": "VOLT", "volt": 0.0, "limit": 1.05e-4, "readback": True, "output": False, "sense": "VOLT:DC",
             "range": None, "nplc": 1.0, "azero": True, "rsense": False, "average": False, "count": 1, "precision": 0,
+            "terminals": "FRON", "off": "NORM", "filter": 10, "tcontrol": "REP",
         }  # fmt: skip
         self._trigger.reset()
         self._blocks_changed("EMPTY")
@@ -64,12 +80,15 @@ class Keithley2450Twin(ScpiInstrument):
     def _boolean(self, header: str, key: str) -> None:
         self.control(header, lambda: str(int(self._set[key])), lambda text: self._put(key, boolean(text)))
 
+    def _word(self, header: str, key: str, words: list[str]) -> None:
+        self.control(header, lambda: str(self._set[key]), lambda text: self._put(key, choice(text, words)))
+
     def _put(self, key: str, value: Any) -> None:
         self._set[key] = value
 
     def _source_commands(self) -> None:
         level = ":SOURce[1]:VOLTage[:LEVel][:IMMediate][:AMPLitude]"
-        self._number(level, "volt", -210, 210)
+        self._number(level, "volt", -self._model.volt, self._model.volt)
         self._boolean(":SOURce[1]:VOLTage:READ:BACK", "readback")
         self.control(
             ":SOURce[1]:FUNCtion[:MODE]",
@@ -77,10 +96,12 @@ class Keithley2450Twin(ScpiInstrument):
             lambda text: self._put("source", choice(text, ["VOLTage", "CURRent"])),
         )
         self.control(":SOURce[1]:VOLTage:ILIMit[:LEVel]", lambda: f"{self._set['limit']:.10G}", self._set_limit)
+        self._word(":OUTPut[1]:VOLTage:SMODe", "off", ["NORMal", "HIMPedance", "ZERO", "GUARd"])
+        self._word(":ROUTe:TERMinals", "terminals", ["FRONt", "REAR"])
         self.control(":OUTPut[1][:STATe]", lambda: str(int(self._set["output"])), self._set_output)
 
     def _set_limit(self, text: str) -> None:
-        limit = number(text, 1e-9, 1.05)
+        limit = number(text, *self._model.limit_A)
         if self._set["range"] is not None and limit <= 1e-3 * self._set["range"]:
             raise ScpiError(-221)
         self._set["limit"] = limit
@@ -108,6 +129,12 @@ class Keithley2450Twin(ScpiInstrument):
         self._boolean(f"{sense}:AZERo[:STATe]", "azero")
         self._boolean(f"{sense}:RSENse", "rsense")
         self._boolean(f"{sense}:AVERage[:STATe]", "average")
+        self._word(f"{sense}:AVERage:TCONtrol", "tcontrol", ["REPeat", "MOVing"])
+        self.control(
+            f"{sense}:AVERage:COUNt",
+            lambda: str(self._set["filter"]),
+            lambda text: self._put("filter", integer(text, 1, 100)),
+        )
         self.event("[:SENSe[1]]:AZERo:ONCE", lambda: None)  # an ideal zero needs no renewal
         self.control(
             "[:SENSe[1]]:COUNt",
@@ -122,15 +149,18 @@ class Keithley2450Twin(ScpiInstrument):
         )
 
     def _range(self) -> str:
-        return f"{self._set['range'] if self._set['range'] is not None else RANGES_A[0]:.10G}"
+        return f"{self._set['range'] if self._set['range'] is not None else self._model.ranges_A[0]:.10G}"
 
     def _set_range(self, text: str) -> None:
-        expected = abs(number(text, -OVERRANGE, OVERRANGE))
-        self._set["range"] = next((r for r in RANGES_A if expected <= r), RANGES_A[-1])
+        ranges, most = self._model.ranges_A, OVERRANGE * self._model.ranges_A[-1]
+        expected = abs(number(text, -most, most))
+        self._set["range"] = next((r for r in ranges if expected <= r), ranges[-1])
 
     def _trigger_commands(self) -> None:
         self.event(":INITiate[:IMMediate]", self._initiate)
         self.event(":ABORt", self._abort)
+        self.query("*TST?", lambda: "0")
+        self.query(":OUTPut[1]:INTerlock:TRIPped?", lambda: "1")  # nothing is plugged in
         self.query(":TRIGger:STATe?", self._trigger_state)
 
     def _buffer_commands(self) -> None:
@@ -173,7 +203,8 @@ class Keithley2450Twin(ScpiInstrument):
         self._finish()
         if not self._trigger.blocks or self._state == "RUNNING":
             raise ScpiError(-211)
-        now, aperture_s = self._world.now_s, self._set["nplc"] / self._line_frequency_Hz
+        conversions = self._set["filter"] if self._set["average"] and self._set["tcontrol"] == "REP" else 1
+        now, aperture_s = self._world.now_s, conversions * self._set["nplc"] / self._line_frequency_Hz
         self._line = play(self._trigger.blocks, self._trigger.timers, aperture_s)
         self._last_block = self._line.last_block
         self._state = "FAILED" if self._line.failed else "RUNNING"
@@ -211,13 +242,9 @@ class Keithley2450Twin(ScpiInstrument):
         status = np.full(start_s.size, float(STATUS_OUTPUT if self.output_on else 0))
         if not self.output_on or self._set["source"] != "VOLT" or self._set["sense"] != "CURR:DC":
             return np.zeros(start_s.size), status
-        current = self._world.currents_A(start_s, stop_s)
-        limit = self._set["limit"]
-        limited = np.abs(current) > limit
-        current = np.clip(current, -limit, limit)
-        full_scale = OVERRANGE * (self._set["range"] if self._set["range"] is not None else RANGES_A[-1])
-        current = np.where(np.abs(current) > full_scale, OVERFLOW, current)
-        return current, status + STATUS_LIMITED * limited
+        full_scale = OVERRANGE * (self._set["range"] if self._set["range"] is not None else self._model.ranges_A[-1])
+        found = measured(self._world, start_s, stop_s, self._set["limit"], full_scale)
+        return np.where(found.over, OVERFLOW, found.current_A), status + STATUS_LIMITED * found.limited
 
     def _trigger_state(self) -> str:
         self._finish()
@@ -234,3 +261,8 @@ def _sense_function(text: str) -> str:
 def twin(world: World, bench: BenchFile) -> Keithley2450Twin:
     """For the registry."""
     return Keithley2450Twin(world, bench.line_frequency)
+
+
+def twin_2460(world: World, bench: BenchFile) -> Keithley2450Twin:
+    """For the registry."""
+    return Keithley2450Twin(world, bench.line_frequency, MODEL_2460)

@@ -24,6 +24,7 @@ class Keithley2700Twin(ScpiInstrument):
         super().__init__("KEITHLEY INSTRUMENTS INC.,MODEL 2700,VIRTUAL,B09  /A02")
         self._world = world
         self.query("*OPT?", lambda: "7709, NONE")
+        self.query("*TST?", lambda: "0")
         self.on(":ROUTe:MULTiple:CLOSe", lambda call: self._world.closed_channels.update(_channels(call)))
         self.query(":ROUTe:MULTiple:CLOSe?", self._closed)
         self.on(":ROUTe:MULTiple:CLOSe:STATe?", self._states)

@@ -5,7 +5,7 @@ which it falls from 1 to 0: with ``c = 1 - exp(-(W/tau)**beta)`` and ``u = t/W``
 
     O(t) = O0 - D*[1 - (1 - c)**(u**beta)]/c,    O0 = D = 1, c = 1/I0
 
-is the same curve (paper.md, section 2), and its three parameters can vary one by one.
+is the same curve, and its three parameters can vary one by one.
 """
 
 from __future__ import annotations

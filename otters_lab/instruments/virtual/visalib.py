@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pyvisa import constants, errors
+from pyvisa import constants, errors, rname
 from pyvisa.constants import ResourceAttribute, StatusCode
 from pyvisa.highlevel import VisaLibraryBase
 
@@ -59,7 +59,7 @@ class TwinLibrary(VisaLibraryBase):
         access_mode: constants.AccessModes = constants.AccessModes.no_lock,
         open_timeout: int = constants.VI_TMO_IMMEDIATE,
     ) -> tuple[Any, StatusCode]:
-        device = self._devices.get(resource_name.upper())
+        device = self._devices.get(_canonical(resource_name))
         if device is None:
             raise errors.VisaIOError(StatusCode.error_resource_not_found)
         self._last_session += 1
@@ -121,10 +121,18 @@ class TwinLibrary(VisaLibraryBase):
         return self._sessions[session]
 
 
+def _canonical(address: str) -> str:
+    """One spelling of an address: pyvisa writes out what may be left out of one (a USB interface number)."""
+    try:
+        return str(rname.to_canonical_name(address)).upper()
+    except rname.InvalidResourceName:
+        return address.upper()
+
+
 def twin_library(devices: Mapping[str, Device], clock: Clock) -> TwinLibrary:
     """A VISA library of its own (pyvisa shares libraries by path) with a device at each address."""
     library = TwinLibrary(f"virtual-{uuid.uuid4()}")
-    library._devices = {address.upper(): device for address, device in devices.items()}
+    library._devices = {_canonical(address): device for address, device in devices.items()}
     library._clock = clock
     library._sessions = {}
     library._last_session = _MANAGER_SESSION

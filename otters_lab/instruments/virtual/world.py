@@ -83,7 +83,7 @@ class World:
         clock: Clock,
         *,
         seed: int,
-        channels: Mapping[int, int],
+        channels: Mapping[int, int | str],
         noise: NoiseTable | None = None,
         meter_latency_s: float = 0.0,
         light_latency_s: float = 0.0,
@@ -97,7 +97,7 @@ class World:
         self.meter_latency_s = meter_latency_s
         self.light_latency_s = light_latency_s
         self.trigger_inputs: list[Callable[[float], None]] = []
-        self.closed_channels: set[int] = set()
+        self.closed_channels: set[Any] = set()  # numbers or names, as the switch calls them
         self.pulses: list[LightPulse] = []
         self._seed = seed
         self._noise = noise

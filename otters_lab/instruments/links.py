@@ -1,0 +1,141 @@
+"""Links to instruments: opened, identified, closed and opened anew after a failure, and never waited on without end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pymeasure.adapters import VISAAdapter
+from pyvisa.errors import VisaIOError
+
+from otters_lab.core.errors import InstrumentError
+from otters_lab.core.log import logger
+from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
+from otters_lab.instruments.drivers.replies import LinkError, link_errors
+
+# What pyvisa picks by itself: the system's VISA where there is one, else pyvisa-py.
+SYSTEM_LIBRARY: Any = ""
+
+# Entries asked of an error queue without anything else in between. Instruments keep some tens; PyMeasure's
+# `check_errors` asks until the queue is empty, which a broken instrument's never is.
+MAX_QUEUE_QUERIES = 100
+_QUEUE_QUERY = re.compile(r":?SYST(EM)?:ERR(OR)?(:NEXT)?\?|.*ERRORQUEUE\.", re.IGNORECASE)
+
+# (role, "out" or "in", text): every message as it passes; "error" for a read or a write that failed.
+Tap = Callable[[str, str, str], None]
+
+
+class Link(VISAAdapter):
+    """A PyMeasure adapter that can be opened anew under the driver that holds it."""
+
+    def __init__(self, role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> None:
+        self.role = role
+        self._tap = tap
+        self._queue_queries = 0
+        self._options: dict[str, Any] = {
+            "timeout": round(entry.timeout * 1000),
+            "read_termination": "\n",
+            "write_termination": "\n",
+        }
+        super().__init__(entry.address, visa_library=library, **self._options)
+
+    def renew(self) -> None:
+        """Closes the connection and opens another: what was still to come on the old one is gone with it."""
+        self.hang_up()
+        self._queue_queries = 0
+        self.connection = self.manager.open_resource(self.resource_name, **self._options)
+
+    def hang_up(self) -> None:
+        """Closes the connection, whatever state it is in."""
+        try:
+            self.connection.close()
+        except (VisaIOError, OSError) as error:
+            logger.info("%s: closing the link: %s", self.role, error)
+
+    def _write(self, command: str, **kwargs: Any) -> None:
+        self._queue_queries = self._queue_queries + 1 if _QUEUE_QUERY.match(command) else 0
+        if self._queue_queries > MAX_QUEUE_QUERIES:
+            raise InstrumentError(f"{self.role}: the error queue has no end ({MAX_QUEUE_QUERIES} entries read)")
+        self._passed("out", command)
+        super()._write(command, **kwargs)
+
+    def _write_bytes(self, content: bytes, **kwargs: Any) -> None:
+        self._passed("out", content.decode("latin-1"))
+        super()._write_bytes(content, **kwargs)
+
+    def _read(self, **kwargs: Any) -> str:
+        try:
+            text = str(super()._read(**kwargs))
+        except (VisaIOError, OSError) as error:
+            self._passed("error", str(error))
+            raise
+        self._passed("in", text)
+        return text
+
+    def _read_bytes(self, count: int, break_on_termchar: bool = False, **kwargs: Any) -> bytes:
+        try:
+            content = bytes(super()._read_bytes(count, break_on_termchar, **kwargs))
+        except (VisaIOError, OSError) as error:
+            self._passed("error", str(error))
+            raise
+        self._passed("in", content.decode("latin-1"))
+        return content
+
+    def _passed(self, direction: str, text: str) -> None:
+        if self._tap is not None:
+            self._tap(self.role, direction, text)
+
+
+def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> Link:
+    """Opens a link. Nothing is sent.
+
+    Raises
+    ------
+    LinkError
+        if nothing is there.
+    """
+    place = f"{role} at {entry.address}"
+    try:
+        with link_errors(place):
+            return Link(role, entry, library, tap)
+    except InstrumentError:
+        raise
+    except Exception as error:  # pyvisa-py raises plain Exception where a host does not answer
+        raise LinkError(f"{place}: {error}") from error
+
+
+def identify(link: Link, entry: InstrumentEntry, file: BenchFile) -> str:
+    """Asks *IDN? and refuses another instrument than the file names.
+
+    Raises
+    ------
+    InstrumentError
+        if another instrument answers, or none does.
+    """
+    place = f"{link.role} at {entry.address}"
+    with link_errors(place):
+        link.write("*IDN?")
+        identity = str(link.read()).strip()
+    if entry.identity not in identity:
+        raise InstrumentError(f"{place}: found {identity!r}, expected {entry.identity!r} in it ({file.path})")
+    return identity
+
+
+def renew_link(link: Link, entry: InstrumentEntry, file: BenchFile) -> str:
+    """Closes a link, opens it again and identifies the instrument anew.
+
+    Raises
+    ------
+    InstrumentError
+        as `open_link` and `identify`.
+    """
+    place = f"{link.role} at {entry.address}"
+    try:
+        with link_errors(place):
+            link.renew()
+    except InstrumentError:
+        raise
+    except Exception as error:  # as in `open_link`
+        raise LinkError(f"{place}: {error}") from error
+    return identify(link, entry, file)
