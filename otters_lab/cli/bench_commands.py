@@ -11,6 +11,7 @@ from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
+    from otters_lab.instruments.timing import Timing
     from otters_lab.sweeps.plan import Plan
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
@@ -98,12 +99,16 @@ def sweep(
 
 
 def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from otters_lab.core.quantity import format_quantity
     from otters_lab.sweeps.sweep import check_plan
 
     check_plan(plan, bench)
     plan = plan.on(bench)
     model = plan.recipe.model
+    timings = plan.timings(bench)
+    warnings = sorted({warning for timing in timings for warning in timing.warnings()})
     order = [planned.device for planned, _ in zip(plan.traces(), model.devices, strict=False)]
     facts = {
         "traces": len(plan),
@@ -115,6 +120,8 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
         "bytes": plan.bytes,
         "first_devices": order,
         "limits": "kept",
+        "timing": [asdict(timing) for timing in timings],
+        "warnings": warnings,
         "plan_digest": plan.digest,
     }
     if as_json:
@@ -130,7 +137,28 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
         if irradiance is not None:
             settings = f"irradiance {format_quantity(irradiance, 'W/m^2')}, {settings}"
         print_line(f"point {number}: {settings}, bias {format_quantity(bias, 'V')}")
+    _show_timing(max(timings, key=lambda timing: timing.first_sample_s or 0.0))
+    for warning in warnings:
+        print_line(f"warning: {warning}")
     return None
+
+
+def _show_timing(timing: Timing) -> None:
+    """The point whose first sample comes latest."""
+    from otters_lab.core.quantity import format_quantity
+
+    def seconds(value: float | None) -> str:
+        return format_quantity(value, "s")
+
+    print_line(
+        f"sampling: every {seconds(timing.interval_s)} over {seconds(timing.aperture_s)} "
+        f"(the meter can every {seconds(timing.shortest_interval_s)})"
+    )
+    print_line(
+        f"timestamps: resolution {seconds(timing.timestamp_resolution_s)}, jitter {seconds(timing.timestamp_jitter_s)}"
+    )
+    print_line(f"light's edge: by {timing.sync}, known to {seconds(timing.edge_uncertainty_s)}")
+    print_line(f"first sample after the edge: {seconds(timing.first_sample_s)}")
 
 
 def _show_trial(plan: Plan, bench: BenchFile, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from otters_lab.core.files import canonical_json, sha256_bytes
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.lightcal import LightCalibration
+from otters_lab.instruments.timing import Timing, timing
 from otters_lab.sweeps.recipe import Recipe, RecipeModel
 
 _UNITS = {"drive": "V", "width": "s", "bias": "V"}
@@ -122,6 +123,17 @@ class Plan:
         for point in self.points():
             for device in model.devices:
                 yield _request(model, device, point)
+
+    def timings(self, bench: BenchFile) -> list[Timing]:
+        """What the times of each point are worth on a bench, in the order of `points`.
+
+        Raises
+        ------
+        InputError
+            as `points`.
+        """
+        model = self.recipe.model
+        return [timing(_request(model, model.devices[0], point), bench, model.window) for point in self.points()]
 
     @property
     def samples(self) -> int:

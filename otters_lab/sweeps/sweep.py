@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,7 +146,7 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str, inpu
         plan_digest=plan.digest,
         planned_traces=len(plan),
         inputs=[*inputs, *_light_input(bench)],
-        config=recipe.model.model_dump(),
+        config={**recipe.model.model_dump(), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": recipe.model.order.seed},
         command=command_line(),
     )

@@ -97,3 +97,17 @@ def test_a_trial_sees_the_hum(cli, bench_with, same_recipe):
     assert code == 1
     assert report["hum_A"] == pytest.approx(2e-9, rel=0.1)
     assert any("hum" in warning for warning in report["warnings"])
+
+
+def test_a_dry_run_says_what_the_times_are_worth_and_a_capture_keeps_it(cli, bench, same_recipe, tmp_path):
+    code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run")
+    assert code == 0
+    assert "light's edge: by trigger, known to 1 us" in out
+    assert "timestamps: resolution unknown, jitter unknown" in out
+    same_recipe.write_text(REPLAY.replace('window = "1 s"', 'window = "100 ms"').replace("repeats = 5", "repeats = 1"))
+    code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run", "--json")
+    assert json.loads(out)["warnings"] == ["level 1 lies before the first sample after the light's edge"]
+    assert cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "-o", tmp_path / "t.h5")[0] == 0
+    (kept,) = load_capture(tmp_path / "t.h5").header.config["timing"]
+    assert kept["levels_before_first"] == [1]
+    assert kept["timestamp_jitter_s"] is None

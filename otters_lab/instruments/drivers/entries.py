@@ -34,7 +34,8 @@ class MeterDriver(Entry):
     `bias_V` is the largest bias it can source, 0 for a meter that cannot. The current limit must exceed
     `compliance_over_range` of the measuring range. `options` are settings of the bench file's [meter] table beyond
     the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
-    the next (s).
+    the next (s). `timestamp_resolution_s` and `timestamp_jitter_s` are those of its timestamps by its manual or data
+    sheet; None is unknown.
     """
 
     ranges_A: tuple[float, ...]
@@ -45,6 +46,8 @@ class MeterDriver(Entry):
     compliance_over_range: float
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dead_s: float = 0.0
+    timestamp_resolution_s: float | None = None
+    timestamp_jitter_s: float | None = None
 
 
 @dataclass(frozen=True)
