@@ -102,9 +102,9 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     from dataclasses import asdict
 
     from otters_lab.core.quantity import format_quantity
-    from otters_lab.sweeps.sweep import check_plan
+    from otters_lab.workflows.sweeping import check_sweep
 
-    check_plan(plan, bench)
+    check_sweep(plan, bench)
     plan = plan.on(bench)
     model = plan.recipe.model
     timings = plan.timings(bench)

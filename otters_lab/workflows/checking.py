@@ -65,12 +65,12 @@ def _check_recipe(source: TomlText, bench: Path | None) -> dict[str, Any]:
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.sweeps.plan import Plan
     from otters_lab.sweeps.recipe import recipe_from
-    from otters_lab.sweeps.sweep import check_plan
+    from otters_lab.workflows.sweeping import check_sweep
 
     plan = Plan(recipe_from(source))
     summary = f"{len(plan)} traces"
     if bench is not None:
-        check_plan(plan, load_bench(bench))
+        check_sweep(plan, load_bench(bench))
         summary += f", within the limits of {bench}"
     return {"kind": "recipe", "summary": summary, "traces": len(plan), "duration_s": plan.duration_s}
 
