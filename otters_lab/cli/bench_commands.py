@@ -228,9 +228,24 @@ def import_(
     return None
 
 
+def trust(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A driver of the workspace's own (Python).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Allow a workspace's own driver to run, as the file is now. Read it first."""
+    from otters_lab.core.consent import trust as allow
+
+    digest = allow(file)
+    if as_json:
+        return print_json({"file": str(file), "sha256": digest})
+    print_line(f"{file}: allowed to run as it is now (sha256 {digest[:12]}...)")
+    return None
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("init")(init)
     app.command("check")(check)
     app.command("sweep")(sweep)
     app.command("import")(import_)
+    app.command("trust")(trust)

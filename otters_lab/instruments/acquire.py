@@ -11,7 +11,6 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Trace
 from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 # Relative slack for sums of decimal quantities in binary floating point.
@@ -51,7 +50,7 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     bad = [f.name for f in fields(request) if not math.isfinite(getattr(request, f.name))]
     if bad:
         return [f"{name} is not a finite number" for name in bad]
-    meter, light, limits = METERS[bench.meter.driver], LIGHTS[bench.light.driver], bench.limits
+    meter, light, limits = bench.meter.known, bench.light.known, bench.limits
     nplc = request.aperture_s * bench.line_frequency
     drive_V = light.drive_V[bench.light.load]
     problems = []
@@ -146,7 +145,7 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    return math.hypot(bench.sync.edge_uncertainty, LIGHTS[bench.light.driver].sync_uncertainty_s)
+    return math.hypot(bench.sync.edge_uncertainty, bench.light.known.sync_uncertainty_s)
 
 
 def make_trace(

@@ -18,7 +18,7 @@ from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
 from otters_lab.instruments.drivers.replies import LinkError, confirm
 from otters_lab.instruments.interrupts import Interrupts, interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
@@ -237,6 +237,7 @@ def open_bench(
     InstrumentError
         if an instrument is in use, does not answer, is another one than the file says, or cannot be made safe.
     """
+    preload(file)
     virtual = build_virtual(file, decays, clock, history) if file.backend == "virtual" else None
     if clock is None:
         clock = SystemClock() if virtual is None else virtual.world.clock

@@ -12,8 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 from otters_lab.core.errors import InputError, closest
 from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, Watts
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
-from otters_lab.instruments.drivers.entries import Entry
+from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, own_switch
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver
 from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
+from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
 from otters_lab.instruments.setups import LedTable
@@ -46,16 +48,25 @@ def _channel(value: Any, info: ValidationInfo) -> Any:
 
 
 def _known(drivers: Mapping[str, Entry]) -> Any:
-    """A field that takes the short name of a registered driver."""
+    """A field that takes the short name of a registered driver, or a lab's own ``path.py:Class``."""
 
     def check(name: str) -> str:
-        if name not in drivers:
+        if name not in drivers and not is_own(name):
             near = closest(name, drivers)
             hint = f' (did you mean "{near}"?)' if near else ""
-            raise ValueError(f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}{hint}")
+            raise ValueError(
+                f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}, or path.py:Class{hint}"
+            )
         return name
 
     return AfterValidator(check)
+
+
+def _check_abilities(driver: str, abilities: object, role: str) -> None:
+    if is_own(driver) and abilities is None:
+        raise ValueError(f"{driver} is the lab's own: its [{role}.abilities] are missing")
+    if not is_own(driver) and abilities is not None:
+        raise ValueError(f"the abilities of {driver} are known, expected no [{role}.abilities]")
 
 
 class InstrumentEntry(StrictModel):
@@ -80,6 +91,17 @@ class MeterEntry(InstrumentEntry):
     output_off: Literal["normal", "high impedance", "zero", "guard"] = "normal"
     filter: int = Field(default=1, ge=1, le=100)
     guard: Literal["cable", "ohms"] | None = None
+    abilities: MeterAbilities | None = None
+
+    @property
+    def known(self) -> MeterDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
+        return METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> MeterEntry:
+        _check_abilities(self.driver, self.abilities, "meter")
+        return self
 
     @property
     def options(self) -> MeterOptions:
@@ -88,7 +110,7 @@ class MeterEntry(InstrumentEntry):
 
     @model_validator(mode="after")
     def _model_has_what_is_asked(self) -> MeterEntry:
-        driver = METERS[self.driver]
+        driver = self.known
         asked = {name: getattr(self, name) for name in NAMES if name in self.model_fields_set}
         problems = not_offered(asked, driver.options, driver.model)
         if problems:
@@ -106,17 +128,28 @@ class LightEntry(InstrumentEntry):
     load: str = "high impedance"
     led: LedTable | None = None
     calibration: str | None = None
+    abilities: LightAbilities | None = None
+
+    @property
+    def known(self) -> LightDriver:
+        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
+        return LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+
+    @model_validator(mode="after")
+    def _own_states_its_abilities(self) -> LightEntry:
+        _check_abilities(self.driver, self.abilities, "light")
+        return self
 
     @model_validator(mode="after")
     def _load_is_known(self) -> LightEntry:
-        loads = LIGHTS[self.driver].drive_V
+        loads = self.known.drive_V
         if self.load not in loads:
             raise ValueError(f"load is {self.load!r}, expected {' or '.join(repr(load) for load in loads)}")
         return self
 
     @model_validator(mode="after")
     def _led_fits_the_driver(self) -> LightEntry:
-        allowed = LIGHTS[self.driver].full_scale_A
+        allowed = self.known.full_scale_A
         if (allowed is None) != (self.led is None):
             wants = "none: it sets no LED current" if allowed is None else "one: it sets the LED's current"
             raise ValueError(
@@ -134,6 +167,12 @@ class SwitchEntry(InstrumentEntry):
 
     driver: Annotated[str, _known(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
+
+    @property
+    def known(self) -> SwitchDriver:
+        """What is known of the driver."""
+        return SWITCHES[self.driver] if self.driver in SWITCHES else own_switch(self.driver)
+
     channels: Annotated[
         dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
     ]
@@ -223,6 +262,9 @@ class BenchFile(StrictModel):
     def _hangs_together(self) -> BenchFile:
         if self.backend == "virtual" and self.virtual is None:
             raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
+        own = [entry.driver for entry in (self.meter, self.light, self.switch) if is_own(entry.driver)]
+        if self.backend == "virtual" and own:
+            raise ValueError(f"{own[0]} is the lab's own driver and has no virtual twin")
         if self.line_frequency not in (50.0, 60.0):
             raise ValueError(f'line_frequency is {self.line_frequency:g} Hz, expected "50 Hz" or "60 Hz"')
         addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]

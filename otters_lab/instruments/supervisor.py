@@ -25,15 +25,13 @@ from otters_lab.core.clock import SystemClock, iso_utc
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
 from otters_lab.instruments.benchfile import BenchFile, bench_of
-from otters_lab.instruments.drivers.entries import load
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES, build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
 from otters_lab.instruments.locks import locked
 
 START_S = 30.0  # a slow disk may take its time to start a process
 TRY_S = 30.0  # how long it goes on trying to reach an instrument
 _BUILD: dict[str, Callable[..., Any]] = {"meter": build_meter, "light": build_light, "switch": build_switch}
-_DRIVERS = {"meter": METERS, "light": LIGHTS, "switch": SWITCHES}
 # The same code as the sweep's, wherever that was imported from.
 _PROGRAM = """
 import sys
@@ -186,8 +184,7 @@ def main() -> int:
     given = json.loads(sys.stdin.readline())
     path, text = Path(given["path"]), str(given["text"])
     file = bench_of(TomlText(path, text, tomllib.loads(text)))
-    for role, drivers in _DRIVERS.items():
-        load(drivers[getattr(file, role).driver].build)  # imported now: later there is no time for it
+    preload(file)  # imported now: later there is no time for it
     print("ready", flush=True)
     words = [line.strip() for line in sys.stdin]
     if "armed" not in words or "goodbye" in words:

@@ -11,7 +11,6 @@ import numpy as np
 from otters_lab.core.protocols import Array
 from otters_lab.instruments.acquire import TraceRequest, edge_uncertainty_s
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS
 
 # The published fit in the form of `virtual.law.Decay`: beta and c = 1/I0 (paper.md, section 2); T = 15 levels above 0.
 _BETA, _C, _T = 0.495, 1 / 110.989, 15
@@ -54,7 +53,7 @@ class Timing:
 
 def timing(request: TraceRequest, bench: BenchFile, window_s: float | None = None) -> Timing:
     """The times of a take on a bench; `window_s` is W, in which the levels 0..T lie."""
-    meter, light = METERS[bench.meter.driver], LIGHTS[bench.light.driver]
+    meter, light = bench.meter.known, bench.light.known
     aperture_s = request.aperture_s * bench.meter.filter
     first_s = _first_sample_s(request, bench, aperture_s)
     edge_s = edge_uncertainty_s(bench)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from otters_lab.instruments import timing as module
+from otters_lab.instruments import benchfile as module
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
@@ -58,7 +58,7 @@ def test_the_shortest_interval_is_the_aperture_and_what_the_meter_needs_after_it
     assert timing(take, quiet).shortest_interval_s == take.aperture_s
     assert timing(replace(take, aperture_s=1e-6), quiet).shortest_interval_s == 8e-6
     slow = replace(METERS["keithley-2450"], dead_s=5e-4, timestamp_resolution_s=1e-6)
-    monkeypatch.setattr(module, "METERS", {"keithley-2450": slow})
+    monkeypatch.setattr(module, "METERS", {**METERS, "keithley-2450": slow})
     found = timing(take, quiet)
     assert found.shortest_interval_s == pytest.approx(1.5e-3)
     assert (found.timestamp_resolution_s, found.timestamp_jitter_s) == (1e-6, None)

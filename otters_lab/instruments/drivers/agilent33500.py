@@ -13,7 +13,6 @@ from pymeasure.instruments.agilent import Agilent33500
 
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.registry import LIGHTS
 from otters_lab.instruments.drivers.replies import confirm, finite, first_error, link_errors
 
 if TYPE_CHECKING:
@@ -96,5 +95,5 @@ class Agilent33500Light:
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> Agilent33500Light:
     """For the registry."""
-    drive_range_V = LIGHTS[bench.light.driver].drive_V[bench.light.load]
+    drive_range_V = bench.light.known.drive_V[bench.light.load]
     return Agilent33500Light(Agilent33500(adapter), bench.light.load, drive_range_V)

@@ -5,11 +5,12 @@ The numbers stand here, apart from the drivers, so that a recipe can be checked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, load
 from otters_lab.instruments.drivers.options import FILTER_COUNTS
+from otters_lab.instruments.drivers.own import load_own
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
@@ -121,17 +122,35 @@ SWITCHES: Mapping[str, SwitchDriver] = {
 
 def build_meter(adapter: Any, bench: BenchFile, clock: Clock) -> Meter:
     """The meter of a bench on an open PyMeasure adapter."""
-    meter: Meter = load(METERS[bench.meter.driver].build)(adapter, bench, clock)
+    meter: Meter = _builder(bench, bench.meter.driver, METERS, Meter)(adapter, bench, clock)
     return meter
 
 
 def build_light(adapter: Any, bench: BenchFile, clock: Clock) -> LightSource:
     """The light source of a bench on an open PyMeasure adapter."""
-    light: LightSource = load(LIGHTS[bench.light.driver].build)(adapter, bench, clock)
+    light: LightSource = _builder(bench, bench.light.driver, LIGHTS, LightSource)(adapter, bench, clock)
     return light
 
 
 def build_switch(adapter: Any, bench: BenchFile, clock: Clock) -> Switch:
     """The switch of a bench on an open PyMeasure adapter."""
-    switch: Switch = load(SWITCHES[bench.switch.driver].build)(adapter, bench, clock)
+    switch: Switch = _builder(bench, bench.switch.driver, SWITCHES, Switch)(adapter, bench, clock)
     return switch
+
+
+def preload(bench: BenchFile) -> None:
+    """Imports the drivers of a bench, so that what is wrong with one shows before anything is switched on.
+
+    Raises
+    ------
+    InputError, RefusedError
+        for a lab's own driver that is missing, broken, or not allowed to run.
+    """
+    _builder(bench, bench.meter.driver, METERS, Meter)
+    _builder(bench, bench.light.driver, LIGHTS, LightSource)
+    _builder(bench, bench.switch.driver, SWITCHES, Switch)
+
+
+def _builder(bench: BenchFile, driver: str, ours: Mapping[str, Entry], role: type) -> Callable[..., Any]:
+    """Ours by its short name; a lab's own from a file beside the bench file, with the user's consent."""
+    return load(ours[driver].build) if driver in ours else load_own(driver, bench.path.parent, role)

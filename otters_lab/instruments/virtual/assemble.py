@@ -10,7 +10,6 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.entries import load
-from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
 from otters_lab.instruments.virtual.chip import SyntheticChip
 from otters_lab.instruments.virtual.noise import Hum
 from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
@@ -76,7 +75,7 @@ def build_virtual(
         hum=Hum(table.hum, benchfile.line_frequency) if table.hum else None,
         ambient_A=table.ambient,
     )
-    drivers = (METERS[benchfile.meter.driver], LIGHTS[benchfile.light.driver], SWITCHES[benchfile.switch.driver])
+    drivers = (benchfile.meter.known, benchfile.light.known, benchfile.switch.known)
     meter, light, switch = (load(driver.twin)(world, benchfile) for driver in drivers)
     devices = {
         benchfile.meter.address: meter,
