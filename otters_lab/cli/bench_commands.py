@@ -135,12 +135,18 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     for number, (drive, width, bias, irradiance) in enumerate(plan.points()):
         settings = f"drive {format_quantity(drive, 'V')}, width {format_quantity(width, 's')}"
         if irradiance is not None:
-            settings = f"irradiance {format_quantity(irradiance, 'W/m^2')}, {settings}"
+            settings = f"irradiance {format_quantity(irradiance, 'W/m^2')}{_spread(plan, drive)}, {settings}"
         print_line(f"point {number}: {settings}, bias {format_quantity(bias, 'V')}")
     _show_timing(max(timings, key=lambda timing: timing.first_sample_s or 0.0))
     for warning in warnings:
         print_line(f"warning: {warning}")
     return None
+
+
+def _spread(plan: Plan, drive_V: float) -> str:
+    """How far repeats of the light calibration lie apart, where it has any."""
+    sd_W = plan.light.power_sd_at(drive_V) if plan.light else None
+    return "" if plan.light is None or sd_W is None else f" (sd of repeats {sd_W / plan.light.power_at(drive_V):.1%})"
 
 
 def _show_timing(timing: Timing) -> None:

@@ -93,7 +93,7 @@ def test_a_recipe_in_irradiance_is_swept_through_the_calibration(cli, recipe, be
     recipe.write_text(recipe.read_text().replace('drive = "5 V"', 'irradiance = ["10 mW/cm^2", "50 mW/cm^2"]'))
     code, out, err = cli("sweep", recipe, "--bench", bench_with_light, "--chip", "A1", "--dry-run")
     assert code == 0, err
-    assert "irradiance 100 W/m^2, drive 1 V" in out
+    assert "irradiance 100 W/m^2 (sd of repeats 10.0%), drive 1 V" in out
     capture_path = tmp_path / "c.h5"
     code, _, err = cli("sweep", recipe, "--bench", bench_with_light, "--chip", "A1", "-o", capture_path)
     assert code == 0, err

@@ -112,3 +112,25 @@ def test_a_recorded_overflow_is_not_replayed_as_if_it_were_whole(capture: Captur
     decays = ReplayedDecays(replace(capture, table=table))
     with pytest.raises(InstrumentError, match=r"device 3, point 0, repeat 1 cannot be replayed.*overflow"):
         decays.mean_current_A(pulse(1), np.array([0.1]), np.array([0.101]))
+
+
+def test_the_width_of_an_imported_pulse_is_known_to_its_edges_alone(capture: Capture) -> None:
+    table = capture.table.copy()
+    table["pulse_width_s"] = 60.016
+    table["edge_uncertainty_s"] = 0.01
+    decays = ReplayedDecays(replace(capture, table=table))
+    assert decays.repeats(3, 5.0, 60.0) == 50
+    with pytest.raises(InputError, match="nothing recorded"):
+        decays.repeats(3, 5.0, 60.05)
+
+
+def test_an_imports_light_level_is_its_drive_and_what_it_does_not_say_matches_any(capture: Capture) -> None:
+    table = capture.table.rename(columns={"drive": "light_level"})
+    units = {**capture.parameter_units, "light_level": "V"}
+    del units["drive"]
+    imported = ReplayedDecays(replace(capture, table=table, parameter_units=units))
+    assert imported.repeats(3, 5.0, 0.2) == 50
+    with pytest.raises(InputError, match="nothing recorded"):
+        imported.repeats(3, 4.0, 0.2)
+    silent = ReplayedDecays(replace(capture, table=table, parameter_units={**units, "light_level": "W"}))
+    assert silent.repeats(3, 4.0, 0.2) == 50
