@@ -116,13 +116,19 @@ class ReplayedDecays:
         return np.asarray(np.where(as_recorded, point, mean))
 
     def describe(self) -> dict[str, Any]:
-        """Which capture is replayed, and how."""
+        """Which capture is replayed, and how; its edges were known to `recorded_edge_uncertainty_s` at worst.
+
+        The new capture's own uncertainty is that of the virtual bench, which replays the recorded time axis as it is.
+        """
         header = self._capture.header
+        edges_s = self._capture.table["edge_uncertainty_s"].to_numpy(dtype=np.float64)
+        known = edges_s[np.isfinite(edges_s)]
         return {
             "replayed": self._capture.path.name,
             "uid": header.uid,
             "sha256": self._capture.sha256,
             "recorded_origin": self._capture.origin,
+            "recorded_edge_uncertainty_s": float(known.max()) if known.size else None,
             "at_end": self._at_end,
             "seed": self._seed,
         }

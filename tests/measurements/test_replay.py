@@ -120,6 +120,7 @@ def test_the_width_of_an_imported_pulse_is_known_to_its_edges_alone(capture: Cap
     table["edge_uncertainty_s"] = 0.01
     decays = ReplayedDecays(replace(capture, table=table))
     assert decays.repeats(3, 5.0, 60.0) == 50
+    assert decays.describe()["recorded_edge_uncertainty_s"] == 0.01
     with pytest.raises(InputError, match="nothing recorded"):
         decays.repeats(3, 5.0, 60.05)
 
