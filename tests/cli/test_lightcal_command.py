@@ -1,6 +1,7 @@
 """`lightcal`, and sweeps in irradiance."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from otters_lab.measurements.capture import load_capture
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "photocurrent" / "recordings"
+DATA = Path(os.environ.get("OTTERS_LAB_DATA", Path(__file__).parents[3] / "shared" / "data"))
+RECORDINGS = DATA / "photocurrent" / "recordings"
 REAL = sorted(RECORDINGS.glob("LaserCalibration*.csv"))
 
 HEAD = """#Parameters:
@@ -133,7 +135,9 @@ def test_a_recipe_in_irradiance_checks_out_without_a_bench(cli, recipe):
     assert json.loads(out)[0]["traces"] == 12
 
 
-@pytest.mark.skipif(len(REAL) != 8, reason=f"the eight LaserCalibration*.csv are not at {RECORDINGS}")
+@pytest.mark.skipif(
+    len(REAL) != 8, reason=f"the eight LaserCalibration*.csv are not at {RECORDINGS} (set OTTERS_LAB_DATA)"
+)
 def test_the_real_recordings_give_four_wavelengths_with_two_repeats_each(cli, tmp_path):
     by_nm = {}
     for path in REAL:
