@@ -258,8 +258,9 @@ PYMEASURE_2600 = each(
 PYMEASURE_33500 = each(
     ("shape", "PULS"), ("frequency", 2e3), ("voltage_high", 3.0), ("voltage_low", -1.0), ("pulse_period", 2.0),
     ("pulse_width", 2e-4), ("burst_state", True), ("burst_mode", "TRIG"), ("burst_ncycles", 3),
-    ("trigger_source", "EXT"), ("output_load", 50.0), ("output", True), ("output", False), ("amplitude", 1.0), ("offset", 0.1),
-    ("pulse_dutycycle", 20.0), ("pulse_hold", "WIDT"), ("burst_period", 1.0), ("arb_srate", 1e5),
+    ("trigger_source", "EXT"), ("output_load", 50.0), ("output", True), ("output", False),
+    ("amplitude", 1.0), ("offset", 0.1), ("pulse_dutycycle", 20.0), ("pulse_hold", "WIDT"),
+    ("burst_period", 1.0), ("arb_srate", 1e5),
 )  # fmt: skip
 
 QCODES_2400 = each(
@@ -274,8 +275,9 @@ QCODES_2450 = each(
     ("sense.auto_range", False), ("sense.nplc", 0.5), ("sense.four_wire_measurement", True),
     ("sense.auto_zero_enabled", False), ("sense.count", 1), ("source.read_back_enabled", False),
     ("output_enabled", True), ("sense.current", READ_ONLY, finite), ("output_enabled", False),
-    ("_buffer_defbuffer1.size", 1000), ("_buffer_defbuffer1.number_of_readings", READ_ONLY, 0), ("source.range", 2.0), ("source.auto_range", True),
-    ("source.delay", 0.01), ("source.auto_delay", False), ("source.limit_tripped", READ_ONLY, False),
+    ("_buffer_defbuffer1.size", 1000), ("_buffer_defbuffer1.number_of_readings", READ_ONLY, 0), ("source.range", 2.0),
+    ("source.auto_range", True), ("source.delay", 0.01), ("source.auto_delay", False),
+    ("source.limit_tripped", READ_ONLY, False),
 )  # fmt: skip
 
 QCODES_2600 = each(

@@ -195,7 +195,7 @@ class Keithley2450(SCPIMixin, Instrument):
 
     buffer_count = Instrument.measurement(
         ':TRAC:ACT? "defbuffer1"',
-        """Get how many readings defbuffer1 holds now (int; p. 6-107).""",
+        """Get how many readings defbuffer1 holds now (int from 0 to 100000; p. 6-107).""",
         get_process=lambda reply: int(_number(reply)),
     )
 

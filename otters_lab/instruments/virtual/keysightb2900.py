@@ -48,7 +48,7 @@ class KeysightB2900Twin(ScpiInstrument):
             "source": "VOLT", "volt": 0.0, "curr": 0.0, "output": False, "auto_on": True, "off": "NORM", "limit": 1e-4,
             "vlimit": 2.0, "remote": False, "sense": ["VOLT", "CURR"], "autorange": True, "range": 1e-4,
             "aperture": 0.1 / self._line_frequency_Hz, "arm_count": 1, "arm_source": "AINT", "out_signal": "EXT1",
-            "out": False, "trig_source": "AINT", "delay": 0.0, "timer": 1e-5, "count": 1, "points": 100_000,
+            "out": False, "trig_source": "AINT", "delay": 0.0, "timer": 2e-5, "count": 1, "points": 100_000,
             "feed": "SENS", "control": "NEV", "stamp": "ABS", "elements": list(ORDER), "dio": "DIO", "polarity": "NEG",
             "type": "EDGE", "edge": "BOTH", "width": 1e-4,
         }  # fmt: skip
@@ -130,7 +130,7 @@ class KeysightB2900Twin(ScpiInstrument):
         s.flag(":ARM[1]:ACQuire:TOUTput[:STATe]", "out")
         s.word(":TRIGger[1]:ACQuire:SOURce", "trig_source", sources)
         s.number(":TRIGger[1]:ACQuire:DELay", "delay", 0, 1e5)
-        s.number(":TRIGger[1]:ACQuire:TIMer", "timer", 1e-5, 1e5)
+        s.number(":TRIGger[1]:ACQuire:TIMer", "timer", 2e-5, 1e5)
         s.whole(":TRIGger[1]:ACQuire:COUNt", "count", 1, 100_000)
         self.event(":INITiate[:IMMediate]:ACQuire", self._initiate)
         self.event(":ABORt:ACQuire", self._abort)
