@@ -51,6 +51,7 @@ class Found:
     validated: str
     evidence: str
     address: str
+    error_query: str
     identity: str | None = None
     firmware: str | None = None
     self_test: str | None = None
@@ -99,7 +100,7 @@ def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> t
 def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
     entry = getattr(file, role)
     driver = entry.known
-    found = Found(role, entry.driver, driver.validated, driver.evidence, entry.address)
+    found = Found(role, entry.driver, driver.validated, driver.evidence, entry.address, driver.error_query)
     try:
         link = open_link(role, entry, library)
     except InstrumentError as error:
@@ -138,8 +139,7 @@ def _error_queue(found: Found, link: Link) -> None:
     if is_own(found.driver):
         return
     found.errors = []
-    query = _DRIVERS[found.role][found.driver].error_query
-    while (error := first_error(_ask(link, query), f"{found.role} error queue")) is not None:
+    while (error := first_error(_ask(link, found.error_query), f"{found.role} error queue")) is not None:
         if len(found.errors) == _MAX_ERRORS:
             raise InstrumentError(f"{found.role}: the error queue has no end ({_MAX_ERRORS} entries read)")
         found.errors.append(error)

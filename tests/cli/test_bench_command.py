@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import otters_lab
+from otters_lab.instruments.drivers.registry import METERS
 from otters_lab.instruments.virtual.keithley2450 import Keithley2450Twin
 
 
@@ -16,7 +17,8 @@ def test_the_table_names_what_every_driver_was_validated_by_and_what_was_found(c
     code, out, err = cli("bench", bench)
     assert (code, err) == (0, "")
     meter = next(line for line in out.splitlines() if line.startswith("meter"))
-    for word in ("keithley-2450", "manual", "GPIB0::18::INSTR", "MODEL 2450,VIRTUAL", "1.7.12b", "passed", "off"):
+    validated = METERS["keithley-2450"].validated
+    for word in ("keithley-2450", validated, "GPIB0::18::INSTR", "MODEL 2450,VIRTUAL", "1.7.12b", "passed", "off"):
         assert word in meter
     assert "limits: bias 2 V, current 10 uA, compliance 20 uA, drive 5 V, pulse_width 1 s" in out
     assert "switched off in this order: light, meter, switch" in out
