@@ -104,15 +104,16 @@ def test_served_twins_are_the_bench_of_the_file_that_serve_writes(cli, bench, tm
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(otters_lab.__file__))}
     written = tmp_path / "tcp.toml"
     command = [sys.executable, "-m", "otters_lab.cli.main", "bench", str(bench), "--serve", "--write", str(written)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    addresses = dict(process.stdout.readline().strip().split(": ") for _ in range(3))
-    assert addresses["meter"].startswith("TCPIP0::127.0.0.1::")
-    assert "Ctrl-C" in process.stdout.readline()
-    code, out, _ = cli("bench", written, "--json")
-    found = json.loads(out)
-    assert (code, found["backend"]) == (0, "visa")
-    assert {one["role"]: one["address"] for one in found["instruments"]} == addresses
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            addresses = dict(process.stdout.readline().strip().split(": ") for _ in range(3))
+            assert addresses["meter"].startswith("TCPIP0::127.0.0.1::")
+            assert "Ctrl-C" in process.stdout.readline()
+            code, out, _ = cli("bench", written, "--json")
+            found = json.loads(out)
+            assert (code, found["backend"]) == (0, "visa")
+            assert {one["role"]: one["address"] for one in found["instruments"]} == addresses
+        finally:
+            process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     assert cli("bench", written)[0] == 3  # nobody there any more
