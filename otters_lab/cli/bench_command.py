@@ -35,11 +35,10 @@ def bench(
     from otters_lab.core.errors import EXIT_INSTRUMENT, InputError
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.instruments.survey import survey
-    from otters_lab.workflows.decays import load_decays
+    from otters_lab.workflows.decays import load_source
 
     bench_file = load_bench(file)
-    decays = load_decays(bench_file)
-    source = decays.source if decays else None
+    source = load_source(bench_file)
     if serve:
         return _serve(bench_file, source, write, record, as_json)
     if write is not None or record is not None:
@@ -84,6 +83,8 @@ def _print(bench_file: BenchFile, found: list[Found], wrong: list[str]) -> None:
     limits = bench_file.limits
     units = {"bias": "V", "current": "A", "compliance": "A", "drive": "V", "pulse_width": "s"}
     shown = [f"{name} {format_quantity(getattr(limits, name), unit)}" for name, unit in units.items()]
+    if limits.optical_power is not None:
+        shown.append(f"optical_power {format_quantity(limits.optical_power, 'W')}")
     print_line(f"limits: {', '.join(shown)}")
     print_line(f"switched off in this order: {', '.join(bench_file.safety.off)}")
     for problem in wrong:

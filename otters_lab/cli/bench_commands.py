@@ -11,6 +11,7 @@ from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
+    from otters_lab.instruments.timing import Timing
     from otters_lab.sweeps.plan import Plan
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
@@ -101,11 +102,16 @@ def sweep(
 
 
 def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
-    from otters_lab.core.quantity import format_quantity
-    from otters_lab.sweeps.sweep import check_plan
+    from dataclasses import asdict
 
-    check_plan(plan, bench)
+    from otters_lab.core.quantity import format_quantity
+    from otters_lab.workflows.sweeping import check_sweep
+
+    check_sweep(plan, bench)
+    plan = plan.on(bench)
     model = plan.recipe.model
+    timings = plan.timings(bench)
+    warnings = sorted({warning for timing in timings for warning in timing.warnings()})
     order = [planned.device for planned, _ in zip(plan.traces(), model.devices, strict=False)]
     facts = {
         "traces": len(plan),
@@ -117,6 +123,8 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
         "bytes": plan.bytes,
         "first_devices": order,
         "limits": "kept",
+        "timing": [asdict(timing) for timing in timings],
+        "warnings": warnings,
         "plan_digest": plan.digest,
     }
     if as_json:
@@ -127,10 +135,39 @@ def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:
     print_line(f"about {format_quantity(plan.duration_s / 60, '1')} minutes on the bench's clock")
     print_line(f"first devices: {', '.join(map(str, order))}")
     print_line(f"limits of {bench.path}: kept")
-    for number, (drive, width, bias) in enumerate(plan.points()):
+    for number, (drive, width, bias, irradiance) in enumerate(plan.points()):
         settings = f"drive {format_quantity(drive, 'V')}, width {format_quantity(width, 's')}"
+        if irradiance is not None:
+            settings = f"irradiance {format_quantity(irradiance, 'W/m^2')}{_spread(plan, drive)}, {settings}"
         print_line(f"point {number}: {settings}, bias {format_quantity(bias, 'V')}")
+    _show_timing(max(timings, key=lambda timing: timing.first_sample_s or 0.0))
+    for warning in warnings:
+        print_line(f"warning: {warning}")
     return None
+
+
+def _spread(plan: Plan, drive_V: float) -> str:
+    """How far repeats of the light calibration lie apart, where it has any."""
+    sd_W = plan.light.power_sd_at(drive_V) if plan.light else None
+    return "" if plan.light is None or sd_W is None else f" (sd of repeats {sd_W / plan.light.power_at(drive_V):.1%})"
+
+
+def _show_timing(timing: Timing) -> None:
+    """The point whose first sample comes latest."""
+    from otters_lab.core.quantity import format_quantity
+
+    def seconds(value: float | None) -> str:
+        return format_quantity(value, "s")
+
+    print_line(
+        f"sampling: every {seconds(timing.interval_s)} over {seconds(timing.aperture_s)} "
+        f"(the meter can every {seconds(timing.shortest_interval_s)})"
+    )
+    print_line(
+        f"timestamps: resolution {seconds(timing.timestamp_resolution_s)}, jitter {seconds(timing.timestamp_jitter_s)}"
+    )
+    print_line(f"light's edge: by {timing.sync}, known to {seconds(timing.edge_uncertainty_s)}")
+    print_line(f"first sample after the edge: {seconds(timing.first_sample_s)}")
 
 
 def _show_trial(plan: Plan, bench: BenchFile, record: Path | None, as_json: bool) -> None:

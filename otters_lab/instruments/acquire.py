@@ -69,6 +69,11 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     over("range", request.range_A, limits.current, "A")
     over("drive", request.drive_V, limits.drive, "V")
     over("pulse width", request.width_s, limits.pulse_width, "s")
+    if limits.optical_power is not None and bench.light_calibration is not None:
+        try:
+            over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
+        except InputError as error:
+            problems.append(f"the optical power at this drive is not known: {error}")
     if request.device not in bench.switch.channels:
         known = ", ".join(str(device) for device in sorted(bench.switch.channels))
         problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")

@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
-from otters_lab.core.errors import closest
-from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, format_quantity
+from otters_lab.core.errors import InputError, closest
+from otters_lab.core.quantity import Amperes, Hertz, Seconds, Volts, Watts, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, own_switch
 from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver
 from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
 from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.tables import VirtualTable
 
@@ -139,12 +140,14 @@ class LightEntry(InstrumentEntry):
     """The generator that gates the LED, and what it drives; `led` for a driver that sets the LED's current.
 
     `start`: what begins a pulse, where the driver leaves a choice: the meter's trigger, or a command ("software").
+    `calibration`: file of the light calibration, relative to the bench file.
     """
 
     driver: Annotated[str, _known(LIGHTS)]
     load: str = "high impedance"
     led: LedTable | None = None
     start: Literal["trigger", "software"] | None = None
+    calibration: str | None = None
     abilities: LightAbilities | None = None
 
     @property
@@ -223,7 +226,8 @@ class Limits(StrictModel):
     """What no recipe may exceed.
 
     `bias`: magnitude of the bias; `current`: largest measuring range; `compliance`: the current limit that the meter
-    is set to, so that no more flows; `drive`: level of the light's drive; `pulse_width`: of one light pulse.
+    is set to, so that no more flows; `drive`: level of the light's drive; `pulse_width`: of one light pulse;
+    `optical_power`: on the spot, by the light calibration.
     """
 
     bias: Annotated[Volts, Positive]
@@ -231,6 +235,7 @@ class Limits(StrictModel):
     compliance: Annotated[Amperes, Positive]
     drive: Annotated[Volts, Positive]
     pulse_width: Annotated[Seconds, Positive]
+    optical_power: Annotated[Watts, Positive] | None = None
 
 
 class Safety(StrictModel):
@@ -265,6 +270,7 @@ class BenchFile(StrictModel):
     virtual: VirtualTable | None = None
     transcript: str | None = None
     _source: TomlText = PrivateAttr(default_factory=lambda: TomlText(Path("bench"), "", {}))
+    _light_calibration: LightCalibration | None = PrivateAttr(default=None)
 
     @property
     def path(self) -> Path:
@@ -275,6 +281,16 @@ class BenchFile(StrictModel):
     def text(self) -> str:
         """The file's text as it was read."""
         return self._source.text
+
+    @property
+    def light_calibration(self) -> LightCalibration | None:
+        """Drive to optical power, if the file names a light calibration."""
+        return self._light_calibration
+
+    @property
+    def light_calibration_path(self) -> Path | None:
+        """Where the light calibration stands."""
+        return None if self.light.calibration is None else self.path.parent / self.light.calibration
 
     @model_validator(mode="after")
     def _hangs_together(self) -> BenchFile:
@@ -290,6 +306,8 @@ class BenchFile(StrictModel):
         addresses = [entry.address.upper() for entry in (self.meter, self.light, self.switch)]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two instruments have the same address")
+        if self.limits.optical_power is not None and self.light.calibration is None:
+            raise ValueError("limits.optical_power needs light.calibration: without one no optical power is known")
         channels = list(self.switch.channels.values())
         if len(set(channels)) < len(channels):
             raise ValueError("switch.channels leads to two devices through one channel")
@@ -313,12 +331,17 @@ def load_bench(path: Path) -> BenchFile:
     ------
     InputError
         for a missing or unreadable file, and for the first thing wrong in it, with line and key.
+    DamagedFileError
+        if its light calibration was altered.
     """
-    return bench_of(read_toml(path))
+    bench = bench_of(read_toml(path))
+    if bench.light_calibration_path is not None:
+        bench._light_calibration = _read_light(bench, bench.light_calibration_path)
+    return bench
 
 
 def bench_of(source: TomlText) -> BenchFile:
-    """Validates a bench file that has been read.
+    """Validates a bench file that has been read; of its light calibration only the name.
 
     Raises
     ------
@@ -328,3 +351,12 @@ def bench_of(source: TomlText) -> BenchFile:
     bench = load_model(BenchFile, source)
     bench._source = source
     return bench
+
+
+def _read_light(bench: BenchFile, path: Path) -> LightCalibration:
+    if not path.exists():
+        raise InputError(f"no such file: {bench.light.calibration}", file=bench.path, key="light.calibration")
+    calibration = read_light_calibration(path)
+    if calibration.drive_unit != "V":
+        raise InputError("the light calibration is of another drive", file=path, found="A", expected="V")
+    return calibration

@@ -29,20 +29,21 @@ class _Point:
     number: int
     drive_V: float | None
     width_s: float | None
+    width_known_to_s: float
     rows: AnyArray  # of the capture's table, in the order of their repeats
 
     def fits(self, pulse: Pulse) -> bool:
-        pairs = ((self.drive_V, pulse.drive_V), (self.width_s, pulse.width_s))
-        return all(own is None or abs(own - asked) <= _SAME * abs(asked) for own, asked in pairs)
+        pairs = ((self.drive_V, pulse.drive_V, 0.0), (self.width_s, pulse.width_s, self.width_known_to_s))
+        return all(own is None or abs(own - asked) <= max(_SAME * abs(asked), by) for own, asked, by in pairs)
 
 
 class ReplayedDecays:
     """A `DecaySource` that replays a capture: device, point and repeat are those recorded.
 
-    A pulse's drive and width choose the point among the device's recorded ones; the n-th pulse of that setting is the
-    n-th recorded repeat. No match, or several (points that differ in bias alone), is an error. After the last repeat
-    comes what `at_end` says: "stop" is an error, "loop" the first repeat again, "sample" one drawn by (seed, device,
-    point, repeat).
+    A pulse's drive and width choose the point among the device's recorded ones (the width to what its two edges were
+    known to, which matters for imported recordings); the n-th pulse of that setting is the n-th recorded repeat. No
+    match, or several (points that differ in bias alone), is an error. After the last repeat comes what `at_end` says:
+    "stop" is an error, "loop" the first repeat again, "sample" one drawn by (seed, device, point, repeat).
 
     Between recorded samples the current is linear in time. A longer aperture than the recorded one averages that line
     so that recorded and new aperture together span the asked one; a shorter one cannot resolve more than was recorded.
@@ -115,13 +116,19 @@ class ReplayedDecays:
         return np.asarray(np.where(as_recorded, point, mean))
 
     def describe(self) -> dict[str, Any]:
-        """Which capture is replayed, and how."""
+        """Which capture is replayed, and how; its edges were known to `recorded_edge_uncertainty_s` at worst.
+
+        The new capture's own uncertainty is that of the virtual bench, which replays the recorded time axis as it is.
+        """
         header = self._capture.header
+        edges_s = self._capture.table["edge_uncertainty_s"].to_numpy(dtype=np.float64)
+        known = edges_s[np.isfinite(edges_s)]
         return {
             "replayed": self._capture.path.name,
             "uid": header.uid,
             "sha256": self._capture.sha256,
             "recorded_origin": self._capture.origin,
+            "recorded_edge_uncertainty_s": float(known.max()) if known.size else None,
             "at_end": self._at_end,
             "seed": self._seed,
         }
@@ -196,7 +203,13 @@ def _points(capture: Capture, device: int) -> list[_Point]:
         ordered = table[table["point"] == number].sort_values("repeat")
         first = ordered.iloc[0]
         found.append(
-            _Point(int(number), _drive_V(capture, first), _known(first["pulse_width_s"]), ordered.index.to_numpy())
+            _Point(
+                number=int(number),
+                drive_V=_drive_V(capture, first),
+                width_s=_known(first["pulse_width_s"]),
+                width_known_to_s=2 * (_known(first["edge_uncertainty_s"]) or 0.0),
+                rows=ordered.index.to_numpy(),
+            )
         )
     return found
 

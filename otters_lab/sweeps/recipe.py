@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from otters_lab.core.quantity import Amperes, Seconds, parse_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
@@ -25,6 +25,7 @@ def _one_or_many(dimension: str) -> Any:
 
 
 SweptVolts = Annotated[list[float], _one_or_many("voltage")]
+SweptIrradiance = Annotated[list[float], _one_or_many("irradiance")]
 SweptSeconds = Annotated[list[float], _one_or_many("time")]
 
 
@@ -54,10 +55,21 @@ def parse_devices(text: object) -> list[int]:
 
 
 class LightSection(StrictModel):
-    """The light pulse: drive of the light source, and how long it shines."""
+    """The light pulse: how long it shines, and how strong: the drive of the light source, or the irradiance.
 
-    drive: SweptVolts
+    An irradiance becomes a drive by the bench's light calibration.
+    """
+
+    drive: SweptVolts | None = None
+    irradiance: SweptIrradiance | None = None
     width: SweptSeconds
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> LightSection:
+        if (self.drive is None) == (self.irradiance is None):
+            found = "neither" if self.drive is None else "both"
+            raise ValueError(f"found {found} of drive and irradiance, expected exactly one")
+        return self
 
 
 class BiasSection(StrictModel):

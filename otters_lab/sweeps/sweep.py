@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.log import progress
 from otters_lab.core.protocols import DecaySource, Trace, TraceKey
-from otters_lab.core.provenance import Header, InputRef, command_line
+from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.acquire import check_limits
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile
@@ -19,7 +19,7 @@ from otters_lab.instruments.virtual.world import History
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal
 from otters_lab.measurements.spool import Spool, spool_path
-from otters_lab.sweeps.plan import PARAMETER_UNITS, Plan
+from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.runner import run_plan
 from otters_lab.sweeps.trial import TrialReport, report_trial
 
@@ -42,7 +42,7 @@ def check_plan(plan: Plan, bench: BenchFile) -> None:
     InputError
         naming recipe, limit and value.
     """
-    for request in plan.requests():
+    for request in plan.on(bench).requests():
         try:
             check_limits(request, bench)
         except InputError as error:
@@ -83,6 +83,7 @@ def run_sweep(
         if an instrument failed; what was taken stays in the spool.
     """
     check_plan(plan, bench)
+    plan = plan.on(bench)
     if capture.exists():
         raise InputError("a capture stands here already and is never overwritten", file=capture)
     place = spool_path(capture)
@@ -130,7 +131,7 @@ def try_once(
     """
     check_plan(plan, bench)
     with open_bench(bench, decays=decays, record=record) as open_:
-        trace = open_.acquire(next(plan.traces()).request)
+        trace = open_.acquire(next(plan.on(bench).traces()).request)
     return report_trial(trace, bench.line_frequency)
 
 
@@ -144,12 +145,12 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, note: str, inpu
         recipe_text=recipe.text,
         bench_text=bench.text,
         instruments=dict(open_.identities),
-        parameter_units=PARAMETER_UNITS,
+        parameter_units=plan.parameter_units,
         attributes={"window_s": recipe.model.window, truth: open_.truth},
         plan_digest=plan.digest,
         planned_traces=len(plan),
-        inputs=list(inputs),
-        config=recipe.model.model_dump(),
+        inputs=[*inputs, *_light_input(bench)],
+        config={**recipe.model.model_dump(), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": recipe.model.order.seed},
         command=command_line(),
     )
@@ -166,3 +167,8 @@ def _history(place: Path, dark_time_s: float) -> History | None:
         return None
     history = History.read(state)
     return replace(history, elapsed_s=history.elapsed_s + dark_time_s)
+
+
+def _light_input(bench: BenchFile) -> list[InputRef]:
+    path, light = bench.light_calibration_path, bench.light_calibration
+    return [] if path is None or light is None else [reference(path, "light calibration", light.header.uid)]

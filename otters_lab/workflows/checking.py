@@ -65,12 +65,12 @@ def _check_recipe(source: TomlText, bench: Path | None) -> dict[str, Any]:
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.sweeps.plan import Plan
     from otters_lab.sweeps.recipe import recipe_from
-    from otters_lab.sweeps.sweep import check_plan
+    from otters_lab.workflows.sweeping import check_sweep
 
     plan = Plan(recipe_from(source))
     summary = f"{len(plan)} traces"
     if bench is not None:
-        check_plan(plan, load_bench(bench))
+        check_sweep(plan, load_bench(bench))
         summary += f", within the limits of {bench}"
     return {"kind": "recipe", "summary": summary, "traces": len(plan), "duration_s": plan.duration_s}
 
@@ -85,12 +85,20 @@ def _check_sidecar(path: Path) -> dict[str, Any]:
 
 def _check_json(path: Path) -> dict[str, Any]:
     from otters_lab.calibration.file import read_calibration
+    from otters_lab.instruments.lightcal import read_light_calibration
 
     record = read_json(path)
     header = record.get("header") if isinstance(record, dict) else None
     if isinstance(header, dict) and header.get("kind") == "evaluation":
         check_sidecar(path)
         return {"kind": "evaluation", "summary": f"of checkpoint {header['config']['checkpoint']}"}
+    if isinstance(header, dict) and header.get("kind") == "light calibration":
+        light = read_light_calibration(path)
+        low, high = light.drive[0], light.drive[-1]
+        summary = (
+            f"{light.wavelength_m * 1e9:g} nm, drive {low:g} to {high:g} {light.drive_unit}, {light.repeats} repeats"
+        )
+        return {"kind": "light calibration", "summary": summary}
     calibration = read_calibration(path)
     failed = [gate.name for gate in calibration.gates if gate.verdict == "fail"]
     verdict = "all gates passed" if not failed else f"failed: {', '.join(failed)}"

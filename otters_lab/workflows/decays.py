@@ -49,3 +49,9 @@ def load_decays(bench: BenchFile) -> Decays | None:
     calibration = read_calibration(path)
     sampled = SampledDecays(calibration, sorted(bench.switch.channels), table.seed)
     return Decays(sampled, [reference(path, "sampled calibration", calibration.header.uid)])
+
+
+def load_source(bench: BenchFile) -> DecaySource | None:
+    """The source of `load_decays` alone, for what makes no capture."""
+    decays = load_decays(bench)
+    return None if decays is None else decays.source

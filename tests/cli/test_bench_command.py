@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import otters_lab
+from otters_lab.instruments.drivers.registry import METERS
 from otters_lab.instruments.virtual.keithley2450 import Keithley2450Twin
 
 
@@ -16,7 +17,8 @@ def test_the_table_names_what_every_driver_was_validated_by_and_what_was_found(c
     code, out, err = cli("bench", bench)
     assert (code, err) == (0, "")
     meter = next(line for line in out.splitlines() if line.startswith("meter"))
-    for word in ("keithley-2450", "manual", "GPIB0::18::INSTR", "MODEL 2450,VIRTUAL", "1.7.12b", "passed", "off"):
+    validated = METERS["keithley-2450"].validated
+    for word in ("keithley-2450", validated, "GPIB0::18::INSTR", "MODEL 2450,VIRTUAL", "1.7.12b", "passed", "off"):
         assert word in meter
     assert "limits: bias 2 V, current 10 uA, compliance 20 uA, drive 5 V, pulse_width 1 s" in out
     assert "switched off in this order: light, meter, switch" in out
@@ -102,15 +104,16 @@ def test_served_twins_are_the_bench_of_the_file_that_serve_writes(cli, bench, tm
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(otters_lab.__file__))}
     written = tmp_path / "tcp.toml"
     command = [sys.executable, "-m", "otters_lab.cli.main", "bench", str(bench), "--serve", "--write", str(written)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    addresses = dict(process.stdout.readline().strip().split(": ") for _ in range(3))
-    assert addresses["meter"].startswith("TCPIP0::127.0.0.1::")
-    assert "Ctrl-C" in process.stdout.readline()
-    code, out, _ = cli("bench", written, "--json")
-    found = json.loads(out)
-    assert (code, found["backend"]) == (0, "visa")
-    assert {one["role"]: one["address"] for one in found["instruments"]} == addresses
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            addresses = dict(process.stdout.readline().strip().split(": ") for _ in range(3))
+            assert addresses["meter"].startswith("TCPIP0::127.0.0.1::")
+            assert "Ctrl-C" in process.stdout.readline()
+            code, out, _ = cli("bench", written, "--json")
+            found = json.loads(out)
+            assert (code, found["backend"]) == (0, "visa")
+            assert {one["role"]: one["address"] for one in found["instruments"]} == addresses
+        finally:
+            process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     assert cli("bench", written)[0] == 3  # nobody there any more

@@ -54,17 +54,24 @@ def test_a_replayed_sweep_gives_the_recorded_values_again(cli, root, bench_with,
     np.testing.assert_array_equal(again.time_s, recorded.time_s[rows])
 
 
-def test_a_recording_that_is_too_short_stops_the_sweep_with_a_clear_line(cli, bench_with, same_recipe, tmp_path, bench):
+def test_a_recording_that_is_too_short_is_refused_before_anything_is_measured(
+    cli, bench_with, same_recipe, tmp_path, bench
+):
     first, second = tmp_path / "instruments" / "short.h5", tmp_path / "more.h5"
     same_recipe.write_text(REPLAY.replace("repeats = 5", "repeats = 1"))
     assert cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "-o", first)[0] == 0
     same_recipe.write_text(REPLAY)
     words = ["sweep", same_recipe, "--chip", "A1", "-o", second, "--bench"]
     code, _, err = cli(*words, bench_with('decays = "replay"\nfile = "short.h5"'))
-    assert code == 3
-    assert "at its end after 1 repeats" in err
+    assert code == 2
+    assert "5 repeats of device 1" in err
+    assert "at most the 1 recorded" in err
     assert err.count("\n") == 1
-    second.with_name("more.h5.spool").unlink()
+    assert not second.with_name("more.h5.spool").exists()
+    same_recipe.write_text(REPLAY.replace("200 ms", "100 ms"))
+    code, _, err = cli(*words, bench_with('decays = "replay"\nfile = "short.h5"'), "--dry-run")
+    assert (code, "nothing recorded to replay" in err) == (2, True)
+    same_recipe.write_text(REPLAY)
     code, out, err = cli(*words, bench_with('decays = "replay"\nfile = "short.h5"\nat_end = "loop"'), "--json")
     assert code == 0, err
     assert json.loads(out)["traces"] == 15
@@ -97,3 +104,17 @@ def test_a_trial_sees_the_hum(cli, bench_with, same_recipe):
     assert code == 1
     assert report["hum_A"] == pytest.approx(2e-9, rel=0.1)
     assert any("hum" in warning for warning in report["warnings"])
+
+
+def test_a_dry_run_says_what_the_times_are_worth_and_a_capture_keeps_it(cli, bench, same_recipe, tmp_path):
+    code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run")
+    assert code == 0
+    assert "light's edge: by trigger, known to 1 us" in out
+    assert "timestamps: resolution unknown, jitter unknown" in out
+    same_recipe.write_text(REPLAY.replace('window = "1 s"', 'window = "100 ms"').replace("repeats = 5", "repeats = 1"))
+    code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run", "--json")
+    assert json.loads(out)["warnings"] == ["level 1 lies before the first sample after the light's edge"]
+    assert cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "-o", tmp_path / "t.h5")[0] == 0
+    (kept,) = load_capture(tmp_path / "t.h5").header.config["timing"]
+    assert kept["levels_before_first"] == [1]
+    assert kept["timestamp_jitter_s"] is None

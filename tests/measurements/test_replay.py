@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.protocols import DecaySource, Pulse
 from otters_lab.measurements.capture import Capture, load_capture
+from otters_lab.measurements.importers import import_files
+from otters_lab.measurements.recording import Options
 from otters_lab.measurements.replay import ReplayedDecays
 
 REFERENCE = Path(__file__).resolve().parents[2] / "measurements" / "reference.h5"
@@ -112,3 +115,41 @@ def test_a_recorded_overflow_is_not_replayed_as_if_it_were_whole(capture: Captur
     decays = ReplayedDecays(replace(capture, table=table))
     with pytest.raises(InstrumentError, match=r"device 3, point 0, repeat 1 cannot be replayed.*overflow"):
         decays.mean_current_A(pulse(1), np.array([0.1]), np.array([0.101]))
+
+
+def test_the_width_of_an_imported_pulse_is_known_to_its_edges_alone(capture: Capture) -> None:
+    table = capture.table.copy()
+    table["pulse_width_s"] = 60.016
+    table["edge_uncertainty_s"] = 0.01
+    decays = ReplayedDecays(replace(capture, table=table))
+    assert decays.repeats(3, 5.0, 60.0) == 50
+    assert decays.describe()["recorded_edge_uncertainty_s"] == 0.01
+    with pytest.raises(InputError, match="nothing recorded"):
+        decays.repeats(3, 5.0, 60.05)
+
+
+def test_an_imports_light_level_is_its_drive_and_what_it_does_not_say_matches_any(capture: Capture) -> None:
+    table = capture.table.rename(columns={"drive": "light_level"})
+    units = {**capture.parameter_units, "light_level": "V"}
+    del units["drive"]
+    imported = ReplayedDecays(replace(capture, table=table, parameter_units=units))
+    assert imported.repeats(3, 5.0, 0.2) == 50
+    with pytest.raises(InputError, match="nothing recorded"):
+        imported.repeats(3, 4.0, 0.2)
+    silent = ReplayedDecays(replace(capture, table=table, parameter_units={**units, "light_level": "W"}))
+    assert silent.repeats(3, 4.0, 0.2) == 50
+
+
+def test_real_recordings_replay_their_own_samples(tmp_path: Path) -> None:
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("OTTERS_LAB_DATA", beside)) / "photocurrent" / "recordings"
+    files = sorted(folder.glob("It*.csv"))[:3]
+    if not files:
+        pytest.skip(f"the photocurrent recordings are not at {folder} (set OTTERS_LAB_DATA)")
+    real = load_capture(import_files(files, tmp_path / "real.h5", options=Options(line_Hz=50.0)).path)
+    decays = ReplayedDecays(real)
+    for row in range(3):
+        device, n = int(real.table["device"][row]), int(real.table["n_samples"][row])
+        given = Pulse(device, 0, real.table["light_level"][row], 60.0, elapsed_s=0.0)
+        t = real.time_s[row, :n]
+        np.testing.assert_array_equal(decays.mean_current_A(given, t - 0.01, t + 0.01), real.current_A[row, :n])

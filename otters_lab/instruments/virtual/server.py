@@ -157,6 +157,8 @@ def serving(
 ) -> Iterator[BenchFile]:
     """Serves a virtual bench on free ports of 127.0.0.1; yields the file of the same bench over TCP.
 
+    `decays` take the place of its chip.
+
     Raises
     ------
     InputError
