@@ -27,6 +27,7 @@ class Relay:
 def folder(tmp_path, monkeypatch):
     """A workspace's instruments folder, and a user who has consented to nothing."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # locks of its own: another run may hold these addresses
     place = tmp_path / "lab" / "instruments"
     place.mkdir(parents=True)
     (place / "relay.py").write_text(DRIVER)

@@ -13,7 +13,8 @@ import numpy as np
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.dmm6500 import MIN_BUFFER, KeithleyDMM6500
-from otters_lab.instruments.drivers.replies import OVERFLOW_A, confirm, first_error, link_errors
+from otters_lab.instruments.drivers.replies import OVERFLOW_A, confirm, link_errors
+from otters_lab.instruments.drivers.timed_meter import TimedMeter
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 from otters_lab.instruments.setups import AmplifierTable
 
@@ -21,23 +22,14 @@ if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
 
 
-class AmplifiedDigitizer:
+class AmplifiedDigitizer(TimedMeter):
     """Records the current on a grid that the digitiser's own clock keeps: volts over the gain, with its sign."""
 
     def __init__(
         self, instrument: KeithleyDMM6500, amplifier: AmplifierTable, clock: Clock, line_frequency_Hz: float
     ) -> None:
-        self._instrument = instrument
+        super().__init__(instrument, clock, line_frequency_Hz)
         self._amplifier = amplifier
-        self._clock = clock
-        self._line_frequency_Hz = line_frequency_Hz
-        self._settings: MeterSettings | None = None
-        self._due_s = 0.0
-
-    def identify(self) -> str:
-        """The *IDN? reply of the digitiser."""
-        with link_errors("meter"):
-            return str(self._instrument.id)
 
     def reset(self) -> None:
         """*RST, and the line frequency of the bench file against the detected one."""
@@ -79,29 +71,13 @@ class AmplifiedDigitizer:
 
     def start(self) -> None:
         """Starts the trigger model, whose second block gives the trigger."""
-        settings = self._ready()
-        with link_errors("meter"):
-            self._instrument.write(":INIT")
-        duration_s = (settings.n_samples - 1) * settings.interval_s + settings.aperture_s
-        self._due_s = self._clock.monotonic_s() + duration_s
+        self._begin(":INIT", self._ready().aperture_s)
 
     def fetch(self) -> MeterReadings:
         """Waits until the trigger model is idle, then reads the buffer and the error queue."""
-        settings = self._ready()
-        # The trigger model's state is refreshed every 100 ms, and digitised readings reach the buffer after the record.
-        deadline_s = self._due_s + 5.0 + 0.5 * settings.n_samples * settings.interval_s
-        self._clock.sleep(self._due_s - self._clock.monotonic_s())
         with link_errors("meter"):
-            while (state := self._instrument.trigger_state) in ("RUNNING", "WAITING"):
-                if self._clock.monotonic_s() > deadline_s:
-                    raise InstrumentError(f"meter: the acquisition did not end, the trigger model is {state}")
-                self._clock.sleep(0.02)
-            if state != "IDLE":
-                raise InstrumentError(f"meter: the trigger model ended as {state}")
-            taken = self._instrument.buffer_count
-            if taken != settings.n_samples:
-                raise InstrumentError(f"meter: {taken} readings in the buffer, expected {settings.n_samples}")
-            time_s, voltage_V = self._instrument.read_buffer(settings.n_samples)
+            self._await_trigger_model()
+            time_s, voltage_V = self._instrument.read_buffer(self._ready().n_samples)
             self._check_errors("after the acquisition")
         # A clipped amplifier gives a voltage that the digitiser takes for good.
         overflow = (np.abs(voltage_V) >= OVERFLOW_A) | (np.abs(voltage_V) >= self._amplifier.output_limit)
@@ -114,16 +90,6 @@ class AmplifiedDigitizer:
             self._instrument.write(":ABOR")
             if self._instrument.trigger_state in ("RUNNING", "WAITING"):
                 raise InstrumentError("meter: the trigger model is still running")
-
-    def _ready(self) -> MeterSettings:
-        if self._settings is None:
-            raise InstrumentError("meter: started or read before it was configured")
-        return self._settings
-
-    def _check_errors(self, when: str) -> None:
-        error = first_error(self._instrument.ask(":SYST:ERR?"), "meter error queue")
-        if error:
-            raise InstrumentError(f"meter: error queue {when}: {error}")
 
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> AmplifiedDigitizer:

@@ -4,7 +4,7 @@ Pages are those of the 2400 Series User's Manual, 2400S-900-01 Rev. K. What PyMe
 `is_buffer_full`, `start_buffer`, `stop_buffer`, `buffer_data`. What it has wrong is worked around here:
 `buffer_points` (and with it `config_buffer`) silently cuts the buffer to 1024 of the 2400's 2500 readings;
 `config_buffer` reads the error queue away and only logs it; `wait_for_buffer` sleeps on the machine's clock;
-`current_range` reads back full scale, 1.05 times what was set. validated = manual: no instrument was at hand.
+`current_range` reads back full scale, 1.05 times what was set. No instrument was at hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.protocols import Array
 from otters_lab.instruments.drivers.options import MeterOptions, set_and_read_back
-from otters_lab.instruments.drivers.replies import OVERFLOW_A, confirm, finite, first_error, link_errors
+from otters_lab.instruments.drivers.replies import OVERFLOW_A, confirm, finite, link_errors
+from otters_lab.instruments.drivers.timed_meter import POLL_S, TimedMeter
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ STAMP_S = 1e-3
 _OFF = {"normal": "normal", "high impedance": "disconnected", "zero": "zero", "guard": "guard"}
 
 
-class Keithley2400Meter:
+class Keithley2400Meter(TimedMeter):
     """Sources a bias and records the current, each reading a trigger delay after the one before.
 
     No timer keeps the grid: what a recipe's interval becomes is the delay, the aperture and the instrument's own dead
@@ -54,18 +55,9 @@ class Keithley2400Meter:
     def __init__(
         self, instrument: Any, clock: Clock, line_frequency_Hz: float, options: MeterOptions | None = None
     ) -> None:
-        self._instrument = instrument
-        self._clock = clock
-        self._line_frequency_Hz = line_frequency_Hz
+        super().__init__(instrument, clock, line_frequency_Hz)
         self._options = options or MeterOptions()
-        self._settings: MeterSettings | None = None
         self._delay_s = 0.0
-        self._due_s = 0.0
-
-    def identify(self) -> str:
-        """The *IDN? reply."""
-        with link_errors("meter"):
-            return str(self._instrument.id)
 
     def reset(self) -> None:
         """*RST, and the line frequency of the bench file against the set one."""
@@ -143,13 +135,12 @@ class Keithley2400Meter:
     def fetch(self) -> MeterReadings:
         """Waits until the buffer is full, then reads it and the error queue."""
         settings, smu = self._ready(), self._instrument
-        deadline_s = self._due_s + 5.0 + 0.5 * settings.n_samples * settings.interval_s
-        self._clock.sleep(self._due_s - self._clock.monotonic_s())
         with link_errors("meter"):
+            deadline_s = self._sleep_until_due()
             while not smu.is_buffer_full():
                 if self._clock.monotonic_s() > deadline_s:
                     raise InstrumentError("meter: the acquisition did not end, the buffer is not full")
-                self._clock.sleep(0.02)
+                self._clock.sleep(POLL_S)
             table = np.atleast_1d(smu.buffer_data)
             self._check_errors("after the acquisition")
         if table.size != settings.n_samples * 5 or not np.all(np.isfinite(table)):
@@ -183,16 +174,6 @@ class Keithley2400Meter:
         if found != guard:
             raise InstrumentError(f"meter: guard: asked for {guard}, the instrument says {found}")
         return pairs
-
-    def _ready(self) -> MeterSettings:
-        if self._settings is None:
-            raise InstrumentError("meter: started or read before it was configured")
-        return self._settings
-
-    def _check_errors(self, when: str) -> None:
-        error = first_error(str(self._instrument.ask(":SYST:ERR?")), "meter error queue")
-        if error:
-            raise InstrumentError(f"meter: error queue {when}: {error}")
 
 
 def grid_of_stamps(stamp: Array) -> Array:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
-from otters_lab.instruments.drivers.replies import confirm, first_error, link_errors
+from otters_lab.instruments.drivers.replies import confirm, link_errors
+from otters_lab.instruments.drivers.timed_meter import TimedMeter
 from otters_lab.instruments.roles import MeterReadings, MeterSettings
 
 if TYPE_CHECKING:
@@ -21,21 +22,12 @@ if TYPE_CHECKING:
 SOURCE_RANGES_V = (10.0, 50.0, 500.0)
 
 
-class PicoammeterMeter:
+class PicoammeterMeter(TimedMeter):
     """Records the current on a fixed range; biases the device where the instrument can."""
 
     def __init__(self, instrument: Keithley6485, clock: Clock, line_frequency_Hz: float) -> None:
-        self._instrument = instrument
+        super().__init__(instrument, clock, line_frequency_Hz)
         self._source = instrument if isinstance(instrument, Keithley6487) else None
-        self._clock = clock
-        self._line_frequency_Hz = line_frequency_Hz
-        self._settings: MeterSettings | None = None
-        self._due_s = 0.0
-
-    def identify(self) -> str:
-        """The *IDN? reply."""
-        with link_errors("meter"):
-            return str(self._instrument.id)
 
     def reset(self) -> None:
         """*RST, the line frequency against the bench file's, and the zero corrected; the input stays shunted."""
@@ -94,23 +86,13 @@ class PicoammeterMeter:
 
     def start(self) -> None:
         """Leaves the idle state: the first reading begins at once."""
-        settings = self._ready()
-        with link_errors("meter"):
-            self._instrument.write(":INIT")
-        duration_s = (settings.n_samples - 1) * settings.interval_s + settings.aperture_s
-        self._due_s = self._clock.monotonic_s() + duration_s
+        self._begin(":INIT", self._ready().aperture_s)
 
     def fetch(self) -> MeterReadings:
         """Waits until the buffer is full, then reads it and the error queue."""
-        settings = self._ready()
-        deadline_s = self._due_s + 5.0 + 0.5 * settings.n_samples * settings.interval_s
-        self._clock.sleep(self._due_s - self._clock.monotonic_s())
         with link_errors("meter"):
-            while (taken := self._instrument.buffer_count) < settings.n_samples:
-                if self._clock.monotonic_s() > deadline_s:
-                    raise InstrumentError(f"meter: {taken} readings in the buffer, expected {settings.n_samples}")
-                self._clock.sleep(0.02)
-            readings = self._instrument.read_buffer(settings.n_samples)
+            self._await_readings()
+            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
             self._check_errors("after the acquisition")
         return readings
 
@@ -125,16 +107,6 @@ class PicoammeterMeter:
             self._instrument.zero_check_enabled = True
             if not self._instrument.zero_check_enabled:
                 raise InstrumentError("meter: the input is not shunted (zero check)")
-
-    def _ready(self) -> MeterSettings:
-        if self._settings is None:
-            raise InstrumentError("meter: started or read before it was configured")
-        return self._settings
-
-    def _check_errors(self, when: str) -> None:
-        error = first_error(self._instrument.ask(":SYST:ERR?"), "meter error queue")
-        if error:
-            raise InstrumentError(f"meter: error queue {when}: {error}")
 
 
 def build_6485(adapter: Any, bench: BenchFile, clock: Clock) -> PicoammeterMeter:
