@@ -2,7 +2,6 @@
 
 PyMeasure's Agilent33500 is used as it is; it lacks the trigger's delay and slope, which are written here. Sources:
 33500 Series Operating and Service Guide, TRIGger, BURSt, FUNCtion:PULSe and OUTPut subsystems.
-validated = independent driver (PyMeasure's class runs unmodified against our twin).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 PyMeasure has a KeithleyDMM6500 that does not digitise. The DMM6500's own manual (DMM6500-901-01) was not at hand;
 sources are the DMM7510's, DMM7510-901-01 Rev. B (7510), and the 2461's, 2461-901-01 (2461), of the same command family,
 and public code that drives a DMM6500, which settles the spelling where they differ (the block is called MDIG here).
-validated = manual: no instrument was at hand.
+No instrument was at hand.
 """
 
 from __future__ import annotations

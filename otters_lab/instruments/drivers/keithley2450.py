@@ -3,7 +3,7 @@
 PyMeasure has a Keithley2450 too, but its buffer handling is that of the 2400 and its own note says that the 2450's
 default command set is unsupported. Sources: Model 2450 Reference Manual, 2450-901-01 Rev. B (September 2013), whose
 page stands beside each command; where only the subsystem stands, the page itself was not at hand and the syntax is
-that of the sister manuals (2461-901-01, 2470-901-01). validated = manual: no instrument was at hand. The 2460 has the
+that of the sister manuals (2461-901-01, 2470-901-01). No instrument was at hand. The 2460 has the
 same command set; its own reference manual was not at hand, its ranges are those of the 2461's (2461-901-01 p. 8-166,
 1 uA to 7 A) and of its data sheet (105 V, 7.35 A).
 """

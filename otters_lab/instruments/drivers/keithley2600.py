@@ -3,7 +3,7 @@
 PyMeasure has a Keithley2600 too, but its `measure_nplc` reads 1.0 back as 25 and cannot be set but to its bounds (a
 range taken for a list of choices), it writes currents with six decimals, and it has no buffer.
 Source: Series 2600B Reference Manual, 2600BS-901-01 Rev. F (August 2021), pages where they were at hand; else the
-attribute's own entry in its section 9. validated = manual: no instrument was at hand.
+attribute's own entry in its section 9. No instrument was at hand.
 """
 
 from __future__ import annotations

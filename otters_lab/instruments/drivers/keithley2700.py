@@ -4,7 +4,6 @@ PyMeasure's Keithley2700 is used as it is. What one must know of it: it supports
 says that setting `closed_channels` opens all others, but the command closes the listed ones and leaves the rest
 (Model 2700 User's Manual, 2-19), so everything is opened first here; errors after a setting are logged, not raised, so
 the channels are read back; and its list of valid channels is shared by all its instances.
-validated = independent driver (PyMeasure's class runs unmodified against our twin).
 """
 
 from __future__ import annotations

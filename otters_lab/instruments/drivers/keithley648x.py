@@ -2,7 +2,7 @@
 
 PyMeasure has neither. Sources: Model 6487 Reference Manual (6487-901-01) and Model 6485 Instruction Manual
 (6485-901-01), whose page stands beside each command; "code" marks what comes from public code that drives one of them,
-the page not being at hand. validated = manual: no instrument was at hand.
+the page not being at hand. No instrument was at hand.
 """
 
 from __future__ import annotations

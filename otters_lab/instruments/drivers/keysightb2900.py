@@ -3,8 +3,7 @@
 PyMeasure 0.16 has no driver for them. Sources: Agilent B2900 Series SCPI Command Reference, Edition 2 (July 2011,
 B2910-90030), whose page stands beside a command where it was at hand; the output-off and auto-on commands after the
 sister manual B2961-90030, Edition 6, p. 4-67; the syntax of ARM:ACQuire:TOUTput after PyMeasure's driver of the sister
-B298x. The digital line's commands are the subsystem's names, their pages not at hand. validated = manual: no
-instrument was at hand.
+B298x. The digital line's commands are the subsystem's names, their pages not at hand. No instrument was at hand.
 """
 
 from __future__ import annotations
