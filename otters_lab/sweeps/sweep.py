@@ -84,13 +84,15 @@ def run_sweep(
     """
     check_plan(plan, bench)
     plan = plan.on(bench)
-    if capture.exists():
-        raise InputError("a capture stands here already and is never overwritten", file=capture)
     place = spool_path(capture)
+    if capture.exists() and not (resume and place.exists()):
+        raise InputError("a capture stands here already and is never overwritten", file=capture)
     if resume and not place.exists():
         raise InputError("there is nothing to resume", file=place)
     if place.exists() and not resume:
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
+    if resume and (left := _if_complete(place, plan)):
+        return SweepResult(capture, seal(place, capture), dict(left), left.total())
     dark_time_s = plan.recipe.model.recovery.dark_time
     history = _history(place, dark_time_s) if resume else None
     with open_bench(bench, decays=decays, history=history, record=record) as open_:
@@ -117,6 +119,14 @@ def run_sweep(
             statuses = Counter(str(record.row["status"]) for record in spool.records())
     header = seal(place, capture)
     return SweepResult(capture, header, dict(statuses), len(done))
+
+
+def _if_complete(place: Path, plan: Plan) -> Counter[str] | None:
+    """Traces by status of a spool that holds its whole plan, whose sealing was cut short: no bench is needed for it."""
+    with Spool.open(place, read_only=True) as spool:
+        if spool.meta.plan_digest != plan.digest or len(spool) < len(plan):
+            return None
+        return Counter(str(record.row["status"]) for record in spool.records())
 
 
 def try_once(

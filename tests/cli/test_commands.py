@@ -117,6 +117,24 @@ def test_resuming_needs_something_to_resume_and_the_same_recipe(cli, recipe, ben
     assert (code, "-o CAPTURE" in err) == (2, True)
 
 
+def test_a_sealing_that_was_cut_short_is_finished_without_the_bench(cli, recipe, bench, tmp_path, monkeypatch):
+    capture = tmp_path / "a.h5"
+    words = ("sweep", recipe, "--bench", bench, "--chip", "A1", "-o", capture)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("otters_lab.measurements.seal.append_seal_line", full_disk)
+        code, _, err = cli(*words)
+    assert (code, "all 12 traces are safe" in err) == (1, True)
+    monkeypatch.setattr("otters_lab.sweeps.sweep.open_bench", None)
+    code, out, _ = cli(*words, "--resume", "--json")
+    assert code == 0
+    assert json.loads(out)["statuses"] == {"ok": 12}
+    assert cli("check", capture)[0] == 0
+
+
 def test_a_fit_prints_gates_and_exits_by_them(cli, recipe, bench, tmp_path):
     capture, calibration = tmp_path / "a.h5", tmp_path / "a.json"
     recipe.write_text(recipe.read_text().replace("repeats = 4", "repeats = 1"))
