@@ -66,7 +66,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Measure: run a recipe on a bench and seal the traces into a capture."""
-    from otters_lab.core.errors import InputError
+    from otters_lab.core.errors import InputError, InterruptedRunError
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.sweeps.plan import Plan
     from otters_lab.sweeps.recipe import load_recipe
@@ -83,7 +83,10 @@ def sweep(
     if resume and out is None:
         raise InputError("--resume needs -o CAPTURE, the capture that the unfinished sweep was to become")
     capture = out or default_capture_path(plan, chip)
-    result = sweep_bench(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume, record=record)
+    try:
+        result = sweep_bench(plan, bench_file, chip=chip, note=note, capture=capture, resume=resume, record=record)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(_how_to_go_on(capture)) from None
     if as_json:
         return print_json(
             {
@@ -99,6 +102,16 @@ def sweep(
     counted = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
     print_line(f"{result.path}: {sum(result.statuses.values())} traces ({counted}), origin {result.header.origin}")
     return None
+
+
+def _how_to_go_on(capture: Path) -> str:
+    """What an interrupted sweep has left."""
+    from otters_lab.measurements.spool import spool_path
+
+    place = spool_path(capture)
+    if not place.exists():
+        return "interrupted before the first trace"
+    return f"interrupted; the traces so far are safe in {place}, go on with --resume -o {capture}"
 
 
 def _show_plan(plan: Plan, bench: BenchFile, as_json: bool) -> None:

@@ -26,6 +26,12 @@ class RefusedError(OttersError):
     exit_code = EXIT_SAYS_NO
 
 
+class InterruptedRunError(OttersError):
+    """The user stopped a run; the message says what is kept and how to go on."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class InputError(OttersError):
     """Bad usage or bad input.
 
