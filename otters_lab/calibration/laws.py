@@ -182,7 +182,7 @@ _TAU = (1e-9, 1e9)
 _FREE = (-math.inf, math.inf)
 _BETA = (0.02, 1.5)
 
-# `scale` is no parameter but the trace's own length: it is held fixed (its bounds are equal to the guess).
+# `scale` is no parameter but the trace's own length: it has no bounds here, and is held fixed for that.
 LAWS: Mapping[str, Law] = {
     "exp": Law(
         "exp",

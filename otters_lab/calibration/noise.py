@@ -18,7 +18,7 @@ class ReadNoise:
     """One-sided spectrum S(f) = 2*dt*white_sd**2 + flicker**2/f of single readings.
 
     white_sd : sd of one reading's white part, in the current's unit.
-    flicker : amplitude of the 1/f part at 1 Hz, unit/sqrt(Hz)*sqrt(Hz) (rms in a band = flicker*sqrt(ln(f2/f1))).
+    flicker : amplitude of the 1/f part, in the current's unit: its rms in a band f1..f2 is flicker*sqrt(ln(f2/f1)).
     """
 
     white_sd: float

@@ -30,8 +30,6 @@ from otters_lab.instruments.transcript import Script, load_script, recording, sc
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
 
-_SYSTEM_LIBRARY = SYSTEM_LIBRARY
-
 
 class OutputUnknownError(InstrumentError):
     """Light or bias could not be confirmed to be off."""
@@ -269,7 +267,7 @@ def open_bench(
         if file.backend == "visa":
             stack.enter_context(locked(entry.address for entry in entries.values()))
             supervisor = stack.enter_context(supervised(file))
-            library = _SYSTEM_LIBRARY
+            library = SYSTEM_LIBRARY
         else:
             library = virtual.library if virtual else script_library(file, script or load_script(file))
             stack.callback(lambda: pyvisa.ResourceManager(library).close())

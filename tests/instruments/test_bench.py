@@ -473,7 +473,7 @@ def test_an_entry_in_an_error_queue_stops_the_take(
 def real(shipped: BenchFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BenchFile:
     """A bench file with backend = "visa" whose system VISA library happens to hold the twins."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(bench_module, "_SYSTEM_LIBRARY", build_virtual(shipped).library)
+    monkeypatch.setattr(bench_module, "SYSTEM_LIBRARY", build_virtual(shipped).library)
     return shipped.model_copy(update={"backend": "visa"})
 
 

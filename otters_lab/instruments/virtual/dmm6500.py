@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otters_lab.instruments.setups import AmplifierTable
-from otters_lab.instruments.virtual.reading_buffer import MAX_POINTS, MIN_POINTS, ReadingBuffer
-from otters_lab.instruments.virtual.scpi import Call, Handler, ScpiError, ScpiInstrument, choice, integer, number
+from otters_lab.instruments.virtual.reading_buffer import MAX_POINTS, ReadingBuffer
+from otters_lab.instruments.virtual.scpi import Call, Handler, ScpiError, choice, integer, number
+from otters_lab.instruments.virtual.trace_subsystem import TraceInstrument
 from otters_lab.instruments.virtual.trigger_setup import check_buffer
 from otters_lab.instruments.virtual.world import World
 
@@ -26,10 +27,12 @@ OVERRANGE = 1.2
 OVERFLOW = 9.9e37
 
 
-class DMM6500Twin(ScpiInstrument):
+class DMM6500Twin(TraceInstrument):
     """The SCPI commands of a digitised record, and what the amplifier makes of the world's current."""
 
     output_on = False  # it has no output to switch
+
+    _elements = ["READing", "RELative"]  # noqa: RUF012
 
     def __init__(self, world: World, amplifier: AmplifierTable, line_frequency_Hz: float) -> None:
         super().__init__("KEITHLEY INSTRUMENTS,MODEL DMM6500,VIRTUAL,1.7.12b")
@@ -57,10 +60,7 @@ class DMM6500Twin(ScpiInstrument):
         self.event(":INITiate[:IMMediate]", self._initiate)
         self.event(":ABORt", self._abort)
         self.query(":TRIGger:STATe?", self._trigger_state)
-        self.on(":TRACe:POINts", self._set_points)
-        self.on(":TRACe:POINts?", lambda call: str(self._buffer_of(call).points))
-        self.on(":TRACe:ACTual?", lambda call: str(len(self._buffer_of(call))))
-        self.on(":TRACe:DATA?", self._data)
+        self._trace_commands()
 
     def reset(self) -> None:
         """*RST."""
@@ -158,31 +158,6 @@ class DMM6500Twin(ScpiInstrument):
         voltage = np.clip(current_A * self._amplifier.signed_gain_V_per_A, -limit, limit)
         voltage = np.where(np.abs(voltage) > OVERRANGE * self._set["range"], OVERFLOW, voltage)
         self._buffer.append(start_s, voltage, np.zeros(start_s.size))
-
-    # --- buffer -------------------------------------------------------------------------------------------------------
-
-    def _buffer_of(self, call: Call) -> ReadingBuffer:
-        for text in call.only(0, 1):
-            check_buffer(text)
-        self._finish()
-        return self._buffer
-
-    def _set_points(self, call: Call) -> None:
-        points, *rest = call.only(1, 2)
-        for text in rest:
-            check_buffer(text)
-        self._buffer = ReadingBuffer(integer(points, MIN_POINTS, MAX_POINTS))
-
-    def _data(self, call: Call) -> str:
-        self._finish()
-        first, last, *rest = call.only(2, 17)
-        if rest:
-            check_buffer(rest[0])
-        start, stop = integer(first, 1, MAX_POINTS), integer(last, 1, MAX_POINTS)
-        if not start <= stop <= len(self._buffer):
-            raise ScpiError(-222)
-        names = [choice(name, ["READing", "RELative"]) for name in rest[1:]] or ["READ"]
-        return self._buffer.text(start, stop, names, self._set["precision"] or 7)
 
 
 def twin(world: World, bench: BenchFile) -> DMM6500Twin:

@@ -13,10 +13,11 @@ import numpy as np
 
 from otters_lab.core.protocols import Array
 from otters_lab.instruments.virtual.front_end import measured
-from otters_lab.instruments.virtual.reading_buffer import MAX_POINTS, MIN_POINTS, ReadingBuffer
-from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument, boolean, choice, integer, number
+from otters_lab.instruments.virtual.reading_buffer import ReadingBuffer
+from otters_lab.instruments.virtual.scpi import ScpiError, boolean, choice, integer, number
+from otters_lab.instruments.virtual.trace_subsystem import TraceInstrument
 from otters_lab.instruments.virtual.trigger_model import play
-from otters_lab.instruments.virtual.trigger_setup import TriggerSetup, check_buffer
+from otters_lab.instruments.virtual.trigger_setup import TriggerSetup
 from otters_lab.instruments.virtual.world import World
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ OVERFLOW = 9.9e37
 STATUS_LIMITED, STATUS_OUTPUT = 32, 128
 
 
-class Keithley2450Twin(ScpiInstrument):
+class Keithley2450Twin(TraceInstrument):
     """The SCPI commands of a timed current measurement, and their effect on the world."""
+
+    _elements = ["READing", "RELative", "SOURSTATus"]  # noqa: RUF012
 
     def __init__(self, world: World, line_frequency_Hz: float, model: Model = MODEL_2450) -> None:
         super().__init__(f"KEITHLEY INSTRUMENTS,MODEL {model.name},VIRTUAL,1.7.12b")
@@ -165,35 +168,8 @@ class Keithley2450Twin(ScpiInstrument):
         self.query(":TRIGger:STATe?", self._trigger_state)
 
     def _buffer_commands(self) -> None:
-        self.on(":TRACe:POINts", self._set_points)
-        self.on(":TRACe:POINts?", lambda call: str(self._buffer_of(call).points))
+        self._trace_commands()
         self.on(":TRACe:CLEar", lambda call: self._buffer_of(call).clear())
-        self.on(":TRACe:ACTual?", lambda call: str(len(self._buffer_of(call))))
-        self.on(":TRACe:DATA?", self._data)
-
-    def _buffer_of(self, call: Call) -> ReadingBuffer:
-        """The buffer that a call without other parameters names, up to date."""
-        for text in call.only(0, 1):
-            check_buffer(text)
-        self._finish()
-        return self._buffer
-
-    def _set_points(self, call: Call) -> None:
-        points, *rest = call.only(1, 2)
-        for text in rest:
-            check_buffer(text)
-        self._buffer = ReadingBuffer(integer(points, MIN_POINTS, MAX_POINTS))
-
-    def _data(self, call: Call) -> str:
-        self._finish()
-        first, last, *rest = call.only(2, 17)
-        if rest:
-            check_buffer(rest[0])
-        start, stop = integer(first, 1, MAX_POINTS), integer(last, 1, MAX_POINTS)
-        if not start <= stop <= len(self._buffer):
-            raise ScpiError(-222)
-        names = [choice(name, ["READing", "RELative", "SOURSTATus"]) for name in rest[1:]] or ["READ"]
-        return self._buffer.text(start, stop, names, self._set["precision"] or 7)
 
     # --- what it does -----------------------------------------------------------------------------------------------
 
