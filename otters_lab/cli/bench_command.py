@@ -63,7 +63,7 @@ def _document(bench_file: BenchFile, found: list[Found]) -> dict[str, Any]:
         "backend": bench_file.backend,
         "instruments": [asdict(one) for one in found],
         "limits": bench_file.limits.model_dump(),
-        "off_order": bench_file.safety.off,
+        "off_order": bench_file.off_order,
         "ok": not any(one.problems for one in found),
     }
 
@@ -83,10 +83,12 @@ def _print(bench_file: BenchFile, found: list[Found], wrong: list[str]) -> None:
     limits = bench_file.limits
     units = {"bias": "V", "current": "A", "compliance": "A", "drive": "V", "pulse_width": "s"}
     shown = [f"{name} {format_quantity(getattr(limits, name), unit)}" for name, unit in units.items()]
-    if limits.optical_power is not None:
-        shown.append(f"optical_power {format_quantity(limits.optical_power, 'W')}")
+    optional = {"optical_power": (limits.optical_power, "W"), "duty": (limits.duty, "1"), "gate": (limits.gate, "V")}
+    shown += [f"{name} {format_quantity(value, unit)}" for name, (value, unit) in optional.items() if value is not None]
+    if limits.temperature is not None:
+        shown.append("temperature {:g} to {:g} K".format(*limits.temperature))
     print_line(f"limits: {', '.join(shown)}")
-    print_line(f"switched off in this order: {', '.join(bench_file.safety.off)}")
+    print_line(f"switched off in this order: {', '.join(bench_file.off_order)}")
     for problem in wrong:
         print_line(f"wrong: {problem}")
 
@@ -99,7 +101,7 @@ def _serve(
 
     from otters_lab.core.errors import InputError
     from otters_lab.core.files import write_atomically
-    from otters_lab.instruments.virtual.server import ROLES, serving, tcp_text
+    from otters_lab.instruments.virtual.server import serving, tcp_text
 
     if bench_file.backend != "virtual":
         raise InputError("only a virtual bench can be served", file=bench_file.path, key="backend")
@@ -108,7 +110,7 @@ def _serve(
         served = stack.enter_context(serving(bench_file, log, decays=decays))
         if write is not None:
             write_atomically(write, tcp_text(bench_file, served).encode())
-        addresses = {role: getattr(served, role).address for role in ROLES}
+        addresses = {role: entry.address for role, entry in served.instruments.items()}
         if as_json:
             print_json({"addresses": addresses, "written": str(write) if write else None})
         else:

@@ -18,7 +18,8 @@ class Trace:
     """One recording: dark baseline, light pulse, decay.
 
     `time_s` [sample] is mid-aperture with 0 at the light's falling edge, so dark and lit samples have t < 0;
-    `current_A` [sample] is NaN nowhere: samples that are no readings are left out and `status` says so.
+    `current_A` [sample] is NaN nowhere: samples that are no readings are left out and `status` says so. `readings` is
+    what other instruments said at this take, by name (SI units, which the capture states).
     """
 
     time_s: Array
@@ -29,6 +30,7 @@ class Trace:
     range_A: float
     start_utc: str
     status: str = "ok"  # "ok", "overflow", "compliance", "late", "failed": every take is kept, whatever its status
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Pulse:
     width_s: float
     elapsed_s: float  # since the bench was switched on, for slow drift
     repeat: int = 0  # how many pulses of the same drive and width this device had before
+    temperature_K: float | None = None  # of the device, where the bench has a stage
 
 
 @runtime_checkable

@@ -46,6 +46,9 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     **_prefixed("transimpedance", "V/A"),
     "%": ("ratio", Decimal("0.01")),
     "%/h": ("rate", Decimal("0.01") / Decimal(3600)),
+    **_prefixed("voltage ramp", "V/s"),
+    "K/s": ("temperature ramp", Decimal(1)),
+    "K/min": ("temperature ramp", Decimal(1) / Decimal(60)),
     "K": ("temperature", Decimal(1)),
     "degC": ("temperature", Decimal(1)),
 }
@@ -65,6 +68,8 @@ SI_UNIT = {
     "transimpedance": "V/A",
     "ratio": "1",
     "rate": "1/s",
+    "voltage ramp": "V/s",
+    "temperature ramp": "K/s",
     "temperature": "K",
 }
 
@@ -102,6 +107,11 @@ def parse_quantity(text: object, dimension: str) -> float:
     return result
 
 
+def offset_of(unit: str) -> float:
+    """What is added to a value in `unit`, once it is scaled, to give the SI value: 273.15 K for degrees Celsius."""
+    return float(_DEGC_OFFSET_K) if unit == "degC" else 0.0
+
+
 def _example_unit(dimension: str) -> str:
     return {"time": "ms", "irradiance": "mW/cm^2", "ratio": "%", "rate": "%/h"}.get(dimension, SI_UNIT[dimension])
 
@@ -135,6 +145,8 @@ Metres = Annotated[float, _field("length")]
 WattsPerSquareMetre = Annotated[float, _field("irradiance")]
 AmperesPerRootHertz = Annotated[float, _field("current noise density")]
 VoltsPerAmpere = Annotated[float, _field("transimpedance")]
+VoltsPerSecond = Annotated[float, _field("voltage ramp")]
+KelvinPerSecond = Annotated[float, _field("temperature ramp")]
 Kelvin = Annotated[float, _field("temperature")]
 Fraction = Annotated[float, _field("ratio")]
 PerSecond = Annotated[float, _field("rate")]

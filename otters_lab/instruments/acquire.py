@@ -11,6 +11,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Trace
 from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.grids import Grid, kept
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 # Relative slack for sums of decimal quantities in binary floating point.
@@ -21,7 +22,9 @@ _SLACK = 1e-9
 class TraceRequest:
     """One take: `dark_s` of baseline, a light pulse of `width_s`, `decay_s` after its edge, sampled every `interval_s`.
 
-    The current is averaged over `aperture_s` from the beginning of each interval, on a fixed range.
+    The current is averaged over `aperture_s` from the beginning of each interval, on a fixed range. `gate_V` and
+    `temperature_K` are for a bench that has a gate source and a stage; None leaves them off. `rest_s` of dark follow.
+    Of the readings a `grid` keeps about `grid_points` after the edge (`grids.py`).
     """
 
     device: int
@@ -33,6 +36,11 @@ class TraceRequest:
     interval_s: float
     aperture_s: float
     range_A: float
+    gate_V: float | None = None
+    temperature_K: float | None = None
+    rest_s: float = 0.0
+    grid: Grid = "linear"
+    grid_points: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -47,7 +55,8 @@ class TraceRequest:
 
 def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     """Everything that speaks against a take, as sentences that name limit and value; empty if nothing does."""
-    bad = [f.name for f in fields(request) if not math.isfinite(getattr(request, f.name))]
+    numbers = {field.name: getattr(request, field.name) for field in fields(request)}
+    bad = [name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
     if bad:
         return [f"{name} is not a finite number" for name in bad]
     meter, light, limits = bench.meter.known, bench.light.known, bench.limits
@@ -69,13 +78,15 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     over("range", request.range_A, limits.current, "A")
     over("drive", request.drive_V, limits.drive, "V")
     over("pulse width", request.width_s, limits.pulse_width, "s")
+    if limits.duty is not None:
+        over("duty", request.width_s / (request.duration_s + request.rest_s), limits.duty, "1")
     if limits.optical_power is not None and bench.light_calibration is not None:
         try:
             over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
         except InputError as error:
             problems.append(f"the optical power at this drive is not known: {error}")
-    if request.device not in bench.switch.channels:
-        known = ", ".join(str(device) for device in sorted(bench.switch.channels))
+    if request.device not in bench.devices:
+        known = ", ".join(str(device) for device in bench.devices)
         problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
     if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
         ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
@@ -85,10 +96,24 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
             f"{format_quantity(request.range_A, 'A')}"
         )
-    if meter.bias_V == 0 and request.bias_V != 0:
+    source, bias_V = (meter, meter.bias_V) if bench.drain is None else (bench.drain.known, bench.drain.known.bias_V)
+    if bias_V == 0 and request.bias_V != 0:
         asked = format_quantity(request.bias_V, "V")
-        problems.append(f"bias is {asked}, but the {meter.model} has no source: the bias must be 0 V")
-    outside("bias", abs(request.bias_V), 0.0, meter.bias_V or math.inf, "V", "meter")
+        problems.append(f"bias is {asked}, but the {source.model} has no source: the bias must be 0 V")
+    outside("bias", abs(request.bias_V), 0.0, bias_V or math.inf, "V", "meter" if bench.drain is None else "drain")
+    if request.gate_V is not None:
+        if bench.gate is None or limits.gate is None:
+            problems.append(f"gate is {format_quantity(request.gate_V, 'V')}, and the bench has no [gate]")
+        else:
+            over("gate", abs(request.gate_V), limits.gate, "V")
+            outside("gate", abs(request.gate_V), 0.0, bench.gate.known.bias_V, "V", "gate source")
+    if request.temperature_K is not None:
+        if bench.temperature is None or limits.temperature is None:
+            problems.append(f"temperature is {request.temperature_K:g} K, and the bench has no [temperature] stage")
+        else:
+            low_K, high_K = limits.temperature
+            outside("temperature", request.temperature_K, low_K, high_K, "K", "bench (limits.temperature)")
+            outside("temperature", request.temperature_K, *bench.temperature.known.temperature_K, "K", "stage")
     if meter.aperture_s:
         outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
     else:
@@ -146,7 +171,7 @@ def check_limits(request: TraceRequest, bench: BenchFile) -> None:
 def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
     """What the meter is to be set to."""
     return MeterSettings(
-        bias_V=request.bias_V,
+        bias_V=request.bias_V if bench.drain is None else 0.0,
         compliance_A=bench.limits.compliance,
         range_A=request.range_A,
         aperture_s=request.aperture_s,
@@ -168,7 +193,8 @@ def make_trace(
 
     Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger.
     Overflowed readings have no value and are left out. Status: "overflow" before "compliance" before "late" (a
-    reading began more than half an interval off its place; its timestamp is true all the same).
+    reading began more than half an interval off its place; its timestamp is true all the same). Statuses look at all
+    readings, also at those that the request's grid drops.
     """
     edge_s = bench.sync.light_latency + request.dark_s + request.width_s
     aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
@@ -182,9 +208,11 @@ def make_trace(
         status = "compliance"
     elif np.any(np.abs(readings.start_s - grid_s) > settings.interval_s / 2):
         status = "late"
+    time_s, current_A = (middle_s - edge_s)[good], readings.current_A[good]
+    chosen = kept(time_s, settings.interval_s, request.decay_s, request.grid, request.grid_points)
     return Trace(
-        time_s=(middle_s - edge_s)[good],
-        current_A=readings.current_A[good],
+        time_s=time_s[chosen],
+        current_A=current_A[chosen],
         aperture_s=aperture_s,
         edge_uncertainty_s=edge_uncertainty_s(bench),
         pulse_width_s=request.width_s,

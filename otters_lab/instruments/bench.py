@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,20 @@ from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
+from otters_lab.instruments.conditions import Conditions
+from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.drivers.replies import LinkError, confirm
 from otters_lab.instruments.interrupts import Interrupts, interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
-from otters_lab.instruments.roles import LightSource, Meter, MeterSettings, SoftwareStarted, Switch
+from otters_lab.instruments.roles import (
+    LightSource,
+    Meter,
+    MeterSettings,
+    SoftwarePaced,
+    SoftwareStarted,
+    Switch,
+)
 from otters_lab.instruments.supervisor import Supervisor, supervised
 from otters_lab.instruments.transcript import Script, load_script, recording, script_library
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
@@ -42,7 +50,7 @@ class Bench:
         self,
         file: BenchFile,
         clock: Clock,
-        roles: tuple[Meter, LightSource, Switch],
+        roles: Mapping[str, Any],
         links: dict[str, Link],
         identities: dict[str, str],
         virtual: VirtualBench | None,
@@ -54,7 +62,11 @@ class Bench:
         self.clock = clock
         self.identities = MappingProxyType(identities)
         self.virtual = virtual
-        self._meter, self._light, self._switch = roles
+        self._roles = roles
+        self._meter: Meter = roles["meter"]
+        self._light: LightSource = roles["light"]
+        self._switch: Switch | None = roles.get("switch")
+        self._conditions = Conditions(file, clock, roles, guard.check)
         self._links = links
         self._guard = guard
         self._supervisor = supervisor
@@ -80,10 +92,9 @@ class Bench:
     @property
     def devices(self) -> tuple[int, ...]:
         """Devices that can be measured: on the switch, and on the chip where that is known."""
-        wired = tuple(sorted(self.file.switch.channels))
         if self.virtual is None:
-            return wired
-        return tuple(device for device in wired if device in self.virtual.world.decays.devices)
+            return self.file.devices
+        return tuple(device for device in self.file.devices if device in self.virtual.world.decays.devices)
 
     @property
     def history(self) -> History:
@@ -137,26 +148,35 @@ class Bench:
 
     def _take(self, request: TraceRequest) -> Trace:
         self.safe = False
-        self._switch.close(request.device)
-        self.wait(self.file.switch.settle)
+        self._conditions.reach(request)
+        if self._switch is not None and self.file.switch is not None:
+            self._switch.close(request.device)
+            self.wait(self.file.switch.settle)
         asked = meter_settings(request, self.file)
         settings = self._meter.configure(asked)
         _confirm_settings(asked, settings)
+        self._conditions.bias_on(request)
         self._meter.bias_on()
         self.wait(self.file.meter.settle)
-        self._light.arm_pulse(request.drive_V, request.dark_s, request.width_s)
+        said = self._conditions.readings()
+        paced = isinstance(self._meter, SoftwarePaced)
+        self._light.arm_pulse(request.drive_V, 0.0 if paced else request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
-        self._meter.start()
-        if isinstance(self._light, SoftwareStarted):
-            started_s = self.clock.monotonic_s()
-            request = replace(request, dark_s=self._light.fire() - started_s)  # as it was, not as it was asked for
-        readings = self._meter.fetch()
-        return make_trace(request, settings, readings, self.file, start_utc)
+        if isinstance(self._meter, SoftwarePaced) and isinstance(self._light, SoftwareStarted):
+            readings, fired_s = self._meter.record(self._light.fire, request.dark_s)
+            request = replace(request, dark_s=fired_s)  # as it was, not as it was asked for
+        else:
+            self._meter.start()
+            if isinstance(self._light, SoftwareStarted):
+                started_s = self.clock.monotonic_s()
+                request = replace(request, dark_s=self._light.fire() - started_s)
+            readings = self._meter.fetch()
+        return replace(make_trace(request, settings, readings, self.file, start_utc), readings=said)
 
     def _outputs_off(self) -> None:
-        for name in self.file.safety.off:
-            if name != "switch":
-                self._role(name).make_safe()
+        for name in self.file.off_order:
+            if name not in ("switch", "temperature"):
+                self._roles[name].make_safe()
 
     def _recover(self, error: LinkError) -> None:
         self._failures += 1
@@ -164,13 +184,13 @@ class Bench:
         self.make_safe()
         if self._failures > self.file.retries:
             raise InstrumentError(f"{error} ({self._failures} failed takes in a row)") from error
-        for role in self._roles:
+        for role in self._roles.values():
             role.reset()
         self._failed = None
         logger.warning("a take failed and is kept as failed, all links were opened anew: %s", error)
 
     def make_safe(self) -> None:
-        """Everything off in the order of the file's `safety.off`; each is tried whatever happens to the others.
+        """Everything off in the file's `off_order`; each is tried whatever happens to the others.
 
         After a failure each link is closed, opened anew and identified first. Signals wait until the end.
 
@@ -184,12 +204,13 @@ class Bench:
             return
         unknown: list[str] = []
         self.safe = False
+        self._conditions.lost()
         with self._guard.held():
-            for name in self.file.safety.off:
+            for name in self.file.off_order:
                 try:
                     if self._failed:
-                        renew_link(self._links[name], getattr(self.file, name), self.file)
-                    self._role(name).make_safe()
+                        renew_link(self._links[name], self.file.instruments[name], self.file)
+                    self._roles[name].make_safe()
                 except Exception as error:  # a driver's own mistake must not keep the next output on
                     unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
                     logger.info("could not make safe: %s", error)
@@ -200,18 +221,6 @@ class Bench:
             before = f" (after: {self._failed})" if self._failed else ""
             self._failed = self._failed or unknown[0]
             raise OutputUnknownError(f"output state unknown: {'; '.join(unknown)}{before}")
-
-    @property
-    def _roles(self) -> tuple[Meter, LightSource, Switch]:
-        return self._meter, self._light, self._switch
-
-    def _role(self, name: str) -> Meter | LightSource | Switch:
-        roles: dict[str, Meter | LightSource | Switch] = {
-            "meter": self._meter,
-            "light": self._light,
-            "switch": self._switch,
-        }
-        return roles[name]
 
 
 def _failed_take(request: TraceRequest, file: BenchFile, start_utc: str) -> Trace:
@@ -259,7 +268,7 @@ def open_bench(
     script = load_script(file) if file.backend == "transcript" else None
     if clock is None:
         clock = virtual.world.clock if virtual else script.clock if script else SystemClock()
-    entries = {"meter": file.meter, "light": file.light, "switch": file.switch}
+    entries = {role: file.instruments[role] for role in file.instruments if role in file.off_order}
     supervisor: Supervisor | None = None
     with ExitStack() as stack:
         guard = stack.enter_context(interrupts())
@@ -278,16 +287,17 @@ def open_bench(
         identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
         if file.meter.amplifier:
             identities["amplifier"] = file.meter.amplifier.describe()
-        roles = (build_meter(links["meter"], file, clock), build_light(links["light"], file, clock),
-                 build_switch(links["switch"], file, clock))  # fmt: skip
+        roles = {role: build(role, links[role], file, clock) for role in entries}
         bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script)
         if supervisor is not None:
             supervisor.arm()
         with _safe_at_the_end(bench, supervisor):
             bench.make_safe()
-            for instrument in roles:
+            for instrument in roles.values():
                 instrument.reset()
             yield bench
+        if file.temperature is not None and file.temperature.after == "hold":
+            logger.warning('the temperature stage is left as it is (after = "hold"): %s', file.temperature.address)
 
 
 @contextmanager

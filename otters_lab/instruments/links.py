@@ -11,7 +11,8 @@ from pyvisa.errors import VisaIOError
 
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.log import logger
-from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.benchtables import InstrumentEntry
 from otters_lab.instruments.drivers.replies import LinkError, link_errors
 
 # What pyvisa picks by itself: the system's VISA where there is one, else pyvisa-py.

@@ -6,6 +6,7 @@ nonsense, or reports another setting than the one asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Protocol, runtime_checkable
@@ -101,6 +102,74 @@ class SoftwareStarted(Protocol):
 
     def fire(self) -> float:
         """Waits for the armed delay, begins the pulse; the clock's seconds at which the command was handed over."""
+
+
+@runtime_checkable
+class SoftwarePaced(Protocol):
+    """A meter that software asks for each reading: it begins the light itself, between two readings."""
+
+    def record(self, fire: Callable[[], float], fire_at_s: float) -> tuple[MeterReadings, float]:
+        """Takes all readings, calling `fire` before the first that is due `fire_at_s` (s) after the start or later.
+
+        Returns the readings, and when (s, after the start) `fire` says that it handed the command over.
+        """
+
+
+@runtime_checkable
+class BiasSource(Protocol):
+    """Holds a terminal of the device at a voltage, for as long as a take lasts: a gate, a drain."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Goes to the instrument's defaults, output off."""
+
+    def apply(self, voltage_V: float) -> None:
+        """Output on at 0 V if it is off, then to `voltage_V` at the ramp rate of the bench file; confirmed."""
+
+    def make_safe(self) -> None:
+        """To 0 V at the same rate, output off, and confirms it."""
+
+
+@runtime_checkable
+class TemperatureStage(Protocol):
+    """Holds the chip at a temperature."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Takes the stage over as it is: no heater is switched on or off by it."""
+
+    def go_to(self, temperature_K: float) -> None:
+        """Sets the set point (K) and switches the heater on; returns at once."""
+
+    def temperature_K(self) -> float:
+        """What the sensor reads now (K)."""
+
+    def make_safe(self) -> None:
+        """As the bench file's `after` says: heater off and confirmed, or held where it is."""
+
+
+@runtime_checkable
+class PowerMeter(Protocol):
+    """Reads optical power."""
+
+    def identify(self) -> str:
+        """The *IDN? reply."""
+
+    def reset(self) -> None:
+        """Goes to the instrument's defaults."""
+
+    def expect(self, wavelength_m: float) -> None:
+        """Sets the wavelength (m) that the sensor's responsivity is taken at; confirmed."""
+
+    def power_W(self) -> float:
+        """Optical power now (W), zero not subtracted."""
+
+    def make_safe(self) -> None:
+        """Nothing can be on; the answer shows that it is still there."""
 
 
 @runtime_checkable

@@ -25,13 +25,12 @@ from otters_lab.core.clock import SystemClock, iso_utc
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
 from otters_lab.instruments.benchfile import BenchFile, bench_of
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
+from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
 from otters_lab.instruments.locks import locked
 
 START_S = 30.0  # a slow disk may take its time to start a process
 TRY_S = 30.0  # how long it goes on trying to reach an instrument
-_BUILD: dict[str, Callable[..., Any]] = {"meter": build_meter, "light": build_light, "switch": build_switch}
 # The same code as the sweep's, wherever that was imported from.
 _PROGRAM = """
 import sys
@@ -122,14 +121,14 @@ def supervised(file: BenchFile) -> Iterator[Supervisor]:
 
 
 def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
-    """Connects to each instrument in the order of `safety.off`, identifies it and makes it safe.
+    """Connects to each instrument in the order of `off_order`, identifies it and makes it safe.
 
     An instrument that cannot be reached does not hold up the others; it is tried again for `try_s` (s). Returns
     whether all are confirmed to be off.
     """
     deadline_s = time.monotonic() + try_s
-    pending = list(file.safety.off)
-    addresses = [getattr(file, role).address for role in pending]
+    pending = list(file.off_order)
+    addresses = [file.instruments[role].address for role in pending]
     while True:
         try:
             with locked(addresses):
@@ -144,18 +143,18 @@ def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
                 note("gave up", detail=str(error))
                 break
             time.sleep(0.2)
-    note("output state unknown" if pending else "safe", roles=pending or list(file.safety.off))
+    note("output state unknown" if pending else "safe", roles=pending or list(file.off_order))
     return not pending
 
 
 def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
-    entry = getattr(file, role)
+    entry = file.instruments[role]
     link = None
     try:
         link = open_link(role, entry, SYSTEM_LIBRARY)
         link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)
-        _BUILD[role](link, file, SystemClock()).make_safe()
+        build(role, link, file, SystemClock()).make_safe()
     except Exception as error:  # a driver's own mistake must not keep the next output on
         note("failed", role=role, detail=str(error) if isinstance(error, InstrumentError) else repr(error))
         return False

@@ -14,14 +14,12 @@ from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.own import is_own
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch, preload
+from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.drivers.replies import finite, first_error, link_errors
 from otters_lab.instruments.interrupts import interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
 from otters_lab.instruments.virtual.assemble import build_virtual
-
-_BUILD: dict[str, Any] = {"meter": build_meter, "light": build_light, "switch": build_switch}
 
 # Drivers whose instrument has *TST?, 0 for passed (IEEE 488.2, 10.38): 2450-901-01 appendix B (always 0); 33500 Series
 # Operating and Service Guide, IEEE-488 common commands; Model 2700 User's Manual, section 11 (ROM checksum).
@@ -51,7 +49,7 @@ class Found:
     validated: str
     evidence: str
     address: str
-    error_query: str
+    error_query: str | None
     identity: str | None = None
     firmware: str | None = None
     self_test: str | None = None
@@ -62,7 +60,7 @@ class Found:
 
 
 def survey(file: BenchFile, decays: DecaySource | None = None) -> list[Found]:
-    """Connects to each instrument in the order of `safety.off`, makes it safe, and asks what it has to say.
+    """Connects to each instrument in the file's `off_order`, makes it safe, and asks what it has to say.
 
     What is wrong with one does not keep the others from being looked at: it stands in its `problems`. An instrument
     that is not the one the file names gets nothing but *IDN?. `decays` as for `open_bench`.
@@ -80,12 +78,12 @@ def survey(file: BenchFile, decays: DecaySource | None = None) -> list[Found]:
     with ExitStack() as stack:
         guard = stack.enter_context(interrupts())
         library, clock = _library(stack, file, decays)
-        found = []
-        for role in file.safety.off:
+        found, roles = [], [*file.off_order, *(role for role in file.instruments if role not in file.off_order)]
+        for role in roles:
             guard.check()
             with guard.held():
                 found.append(_look_at(role, file, library, clock))
-    return sorted(found, key=lambda one: list(_BUILD).index(one.role))
+    return sorted(found, key=lambda one: list(file.instruments).index(one.role))
 
 
 def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> tuple[Any, Clock]:
@@ -93,12 +91,12 @@ def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> t
         virtual = build_virtual(file, decays)
         stack.callback(lambda: pyvisa.ResourceManager(virtual.library).close())
         return virtual.library, virtual.world.clock
-    stack.enter_context(locked(getattr(file, role).address for role in _BUILD))
+    stack.enter_context(locked(entry.address for entry in file.instruments.values()))
     return SYSTEM_LIBRARY, SystemClock()
 
 
 def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
-    entry = getattr(file, role)
+    entry = file.instruments[role]
     driver = entry.known
     found = Found(role, entry.driver, driver.validated, driver.evidence, entry.address, driver.error_query)
     try:
@@ -110,13 +108,14 @@ def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
         found.identity = identify(link, entry, file)
         fields = [part.strip() for part in found.identity.split(",")]
         found.firmware = fields[3] if len(fields) > 3 else None  # IEEE 488.2, 10.14: the fourth field
-        instrument = _BUILD[role](link, file, clock)
+        instrument = build(role, link, file, clock)
         _try(_error_queue, found, link, file)
         _try(lambda found, link: instrument.make_safe(), found, link, file)
         _try(_self_test, found, link, file)
         _try(_interlock, found, link, file)
         instrument.make_safe()
-        found.output = "off"
+        held = role == "temperature" and file.temperature is not None and file.temperature.after == "hold"
+        found.output = "held" if held else "off"
     except Exception as error:  # a driver's own mistake must not keep the others from being made safe
         found.problems.append(str(error) if isinstance(error, InstrumentError) else f"{role}: {error!r}")
     finally:
@@ -131,12 +130,12 @@ def _try(step: Callable[[Found, Link], None], found: Found, link: Link, file: Be
             step(found, link)
     except InstrumentError as error:
         found.problems.append(str(error))
-        renew_link(link, getattr(file, found.role), file)
+        renew_link(link, file.instruments[found.role], file)
 
 
 def _error_queue(found: Found, link: Link) -> None:
     """What was in the queue before anything was asked; reading it empties it."""
-    if is_own(found.driver):
+    if is_own(found.driver) or found.error_query is None:
         return
     found.errors = []
     while (error := first_error(_ask(link, found.error_query), f"{found.role} error queue")) is not None:

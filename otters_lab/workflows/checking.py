@@ -54,7 +54,7 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
         raise InputError("has no key of a bench, a recipe or a training configuration", file=path)
     if kind == "bench":
         found = load_bench(path)
-        return {"kind": kind, "summary": f"{found.name}, backend {found.backend}, {len(found.switch.channels)} devices"}
+        return {"kind": kind, "summary": f"{found.name}, backend {found.backend}, {len(found.devices)} devices"}
     if kind == "recipe":
         return _check_recipe(source, bench)
     config = read_config(path)

@@ -47,7 +47,7 @@ def load_decays(bench: BenchFile) -> Decays | None:
     from otters_lab.calibration.source import SampledDecays
 
     calibration = read_calibration(path)
-    sampled = SampledDecays(calibration, sorted(bench.switch.channels), table.seed)
+    sampled = SampledDecays(calibration, bench.devices, table.seed)
     return Decays(sampled, [reference(path, "sampled calibration", calibration.header.uid)])
 
 

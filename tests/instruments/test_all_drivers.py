@@ -21,9 +21,7 @@ from otters_lab.instruments.drivers.registry import (
     LIGHTS,
     METERS,
     SWITCHES,
-    build_light,
-    build_meter,
-    build_switch,
+    build,
 )
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
@@ -184,7 +182,7 @@ def test_a_twin_knows_every_property_of_its_driver(name: str, shipped: BenchFile
     entry = shipped.meter.model_copy(update={"driver": name, **BESIDES.get(name, {})})
     bench = shipped.model_copy(update={"meter": entry})
     with linked(bench, "meter") as (virtual, adapter):
-        role: Any = build_meter(adapter, bench, virtual.world.clock)
+        role: Any = build("meter", adapter, bench, virtual.world.clock)
         role.identify()
         role.reset()
         instrument = getattr(role, "_instrument", None)
@@ -204,7 +202,7 @@ def test_a_light_source_arms_a_pulse_on_its_twin(name: str, shipped: BenchFile) 
     entry = shipped.light.model_copy(update={"driver": name, "load": load_, **BESIDES.get(name, {})})
     bench = shipped.model_copy(update={"light": entry})
     with linked(bench, "light") as (virtual, adapter):
-        role = build_light(adapter, bench, virtual.world.clock)
+        role = build("light", adapter, bench, virtual.world.clock)
         role.identify()
         role.reset()
         role.arm_pulse(sum(drive_V) / 2, max(light.delay_s[0], 0.1), min(light.width_s[1], 0.1))
@@ -217,7 +215,7 @@ def test_a_switch_closes_and_opens_on_its_twin(name: str, shipped: BenchFile) ->
     entry = shipped.switch.model_copy(update={"driver": name, **BESIDES.get(name, {})})
     bench = shipped.model_copy(update={"switch": entry})
     with linked(bench, "switch") as (virtual, adapter):
-        role = build_switch(adapter, bench, virtual.world.clock)
+        role = build("switch", adapter, bench, virtual.world.clock)
         role.identify()
         role.reset()
         role.close(1)

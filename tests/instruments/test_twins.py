@@ -108,9 +108,9 @@ def test_a_bench_that_goes_on_where_another_stopped_counts_pulses_and_hours_on(q
 
 
 def test_the_drivers_satisfy_their_roles(twins: VirtualBench, shipped: BenchFile) -> None:
-    from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
+    from otters_lab.instruments.drivers.registry import build
 
     adapter = object()  # building a driver sends nothing
-    assert isinstance(build_meter(adapter, shipped, twins.world.clock), Meter)
-    assert isinstance(build_light(adapter, shipped, twins.world.clock), LightSource)
-    assert isinstance(build_switch(adapter, shipped, twins.world.clock), Switch)
+    assert isinstance(build("meter", adapter, shipped, twins.world.clock), Meter)
+    assert isinstance(build("light", adapter, shipped, twins.world.clock), LightSource)
+    assert isinstance(build("switch", adapter, shipped, twins.world.clock), Switch)

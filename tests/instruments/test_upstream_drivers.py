@@ -12,7 +12,7 @@ from pymeasure.instruments.agilent import Agilent33500
 from pymeasure.instruments.keithley import Keithley2700
 
 from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
-from otters_lab.instruments.drivers.registry import build_light, build_meter, build_switch
+from otters_lab.instruments.drivers.registry import build
 from otters_lab.instruments.virtual.assemble import VirtualBench
 
 ENDS = {"read_termination": "\n", "write_termination": "\n"}
@@ -58,9 +58,9 @@ def test_our_roles_pass_the_identity_on(twins: VirtualBench, shipped: BenchFile)
     def link(entry: InstrumentEntry) -> VISAAdapter:
         return VISAAdapter(entry.address, visa_library=twins.library, **ENDS)
 
-    assert build_meter(link(shipped.meter), shipped, twins.world.clock).identify() == twins.meter.identity
-    assert build_light(link(shipped.light), shipped, twins.world.clock).identify() == twins.light.identity
-    assert build_switch(link(shipped.switch), shipped, twins.world.clock).identify() == twins.switch.identity
+    assert build("meter", link(shipped.meter), shipped, twins.world.clock).identify() == twins.meter.identity
+    assert build("light", link(shipped.light), shipped, twins.world.clock).identify() == twins.light.identity
+    assert build("switch", link(shipped.switch), shipped, twins.world.clock).identify() == twins.switch.identity
 
 
 def test_a_read_without_a_query_times_out_and_costs_the_time_out(twins: VirtualBench) -> None:

@@ -74,5 +74,5 @@ class Keithley2700Switch:
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> Keithley2700Switch:
     """For the registry."""
-    channels = {device: int(channel) for device, channel in bench.switch.channels.items()}
+    channels = {device: int(channel) for device, channel in bench.channels.items()}
     return Keithley2700Switch(lambda: Keithley2700(adapter), channels)

@@ -6,13 +6,15 @@ The numbers stand here, apart from the drivers, so that a recipe can be checked 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
 from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.mapped import load_class
 from otters_lab.instruments.drivers.options import FILTER_COUNTS
-from otters_lab.instruments.drivers.own import load_own
-from otters_lab.instruments.roles import LightSource, Meter, Switch
+from otters_lab.instruments.drivers.own import is_own, load_own
+from otters_lab.instruments.roles import BiasSource, LightSource, Meter, PowerMeter, Switch, TemperatureStage
 
 if TYPE_CHECKING:
     from otters_lab.core.clock import Clock
@@ -257,22 +259,38 @@ SWITCHES: Mapping[str, SwitchDriver] = {
 }
 
 
-def build_meter(adapter: Any, bench: BenchFile, clock: Clock) -> Meter:
-    """The meter of a bench on an open PyMeasure adapter."""
-    meter: Meter = _builder(bench, bench.meter.driver, METERS, Meter)(adapter, bench, clock)
-    return meter
+DRIVERS: Mapping[str, Mapping[str, Entry]] = {
+    "meter": METERS,
+    "light": LIGHTS,
+    "switch": SWITCHES,
+    "gate": BIASES,
+    "drain": BIASES,
+    "temperature": STAGES,
+    "power": POWER_METERS,
+}
+_PROTOCOLS: Mapping[str, type] = {
+    "meter": Meter,
+    "light": LightSource,
+    "switch": Switch,
+    "gate": BiasSource,
+    "drain": BiasSource,
+    "temperature": TemperatureStage,
+    "power": PowerMeter,
+}
 
 
-def build_light(adapter: Any, bench: BenchFile, clock: Clock) -> LightSource:
-    """The light source of a bench on an open PyMeasure adapter."""
-    light: LightSource = _builder(bench, bench.light.driver, LIGHTS, LightSource)(adapter, bench, clock)
-    return light
+def build(role: str, adapter: Any, bench: BenchFile, clock: Clock) -> Any:
+    """An instrument of a bench in its role, on an open PyMeasure adapter; it satisfies the role's Protocol."""
+    entry = bench.instruments[role]
+    if is_own(entry.driver):
+        # Ours by its short name; a lab's own from a file beside the bench file, with the user's consent.
+        return load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])(adapter, bench, clock)
+    map_ = getattr(entry.known, "map", None)
+    if map_ is not None:
+        from otters_lab.instruments.drivers.mapped_roles import build_mapped
 
-
-def build_switch(adapter: Any, bench: BenchFile, clock: Clock) -> Switch:
-    """The switch of a bench on an open PyMeasure adapter."""
-    switch: Switch = _builder(bench, bench.switch.driver, SWITCHES, Switch)(adapter, bench, clock)
-    return switch
+        return build_mapped(role, adapter, entry, map_, clock)
+    return load(entry.known.build)(adapter, bench, clock)
 
 
 def preload(bench: BenchFile) -> None:
@@ -281,13 +299,13 @@ def preload(bench: BenchFile) -> None:
     Raises
     ------
     InputError, RefusedError
-        for a lab's own driver that is missing, broken, or not allowed to run.
+        for a lab's own driver that is missing, broken, or not allowed to run, and for a class that PyMeasure lacks.
     """
-    _builder(bench, bench.meter.driver, METERS, Meter)
-    _builder(bench, bench.light.driver, LIGHTS, LightSource)
-    _builder(bench, bench.switch.driver, SWITCHES, Switch)
-
-
-def _builder(bench: BenchFile, driver: str, ours: Mapping[str, Entry], role: type) -> Callable[..., Any]:
-    """Ours by its short name; a lab's own from a file beside the bench file, with the user's consent."""
-    return load(ours[driver].build) if driver in ours else load_own(driver, bench.path.parent, role)
+    for role, entry in bench.instruments.items():
+        map_ = getattr(entry.known, "map", None)
+        if is_own(entry.driver):
+            load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])
+        elif map_ is not None:
+            load_class(map_.instrument)
+        else:
+            load(entry.known.build)

@@ -128,5 +128,5 @@ class TspChannelSwitch:
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> TspChannelSwitch:
     """For the registry."""
-    channels = {device: str(channel) for device, channel in bench.switch.channels.items()}
+    channels = {device: str(channel) for device, channel in bench.channels.items()}
     return TspChannelSwitch(TspSwitch(adapter), channels)

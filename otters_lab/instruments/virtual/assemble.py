@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.entries import load
 from otters_lab.instruments.virtual.chip import SyntheticChip
 from otters_lab.instruments.virtual.noise import Hum
+from otters_lab.instruments.virtual.terminals import terminal_twin
 from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
-from otters_lab.instruments.virtual.world import History, World
+from otters_lab.instruments.virtual.world import WIRED, History, World
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,23 @@ class VirtualBench:
     """The twins by role, and what they share. A twin answers messages; which else it knows depends on its model."""
 
     world: World
-    meter: Any
-    light: Any
-    switch: Any
+    twins: Mapping[str, Any]
     library: TwinLibrary
+
+    @property
+    def meter(self) -> Any:
+        """The meter's twin."""
+        return self.twins["meter"]
+
+    @property
+    def light(self) -> Any:
+        """The light source's twin."""
+        return self.twins["light"]
+
+    @property
+    def switch(self) -> Any:
+        """The switch's twin, where there is one."""
+        return self.twins["switch"]
 
     def describe(self) -> dict[str, Any]:
         """True numbers of the world, and of its decays where they can tell."""
@@ -58,7 +73,7 @@ def build_virtual(
         if table.chip is None:
             raise InputError("there is no chip to measure", file=benchfile.path, expected="[virtual.chip]")
         decays = SyntheticChip(table.chip, table.seed)
-    if not set(benchfile.switch.channels) & set(decays.devices):
+    if not set(benchfile.devices) & set(decays.devices):
         raise InputError("the switch leads to no device of the chip", file=benchfile.path, key="switch.channels")
     if clock is None:
         clock = VirtualClock(table.start)
@@ -67,19 +82,20 @@ def build_virtual(
         decays,
         clock,
         seed=table.seed,
-        channels=benchfile.switch.channels,
+        channels=benchfile.channels or {1: WIRED},
         noise=None if decays.origin == "replayed" else table.noise,
         meter_latency_s=table.meter_latency,
         light_latency_s=table.light_latency,
         history=history,
         hum=Hum(table.hum, benchfile.line_frequency) if table.hum else None,
         ambient_A=table.ambient,
+        light=table.light,
     )
-    drivers = (benchfile.meter.known, benchfile.light.known, benchfile.switch.known)
-    meter, light, switch = (load(driver.twin)(world, benchfile) for driver in drivers)
-    devices = {
-        benchfile.meter.address: meter,
-        benchfile.light.address: light,
-        benchfile.switch.address: switch,
+    twins = {
+        role: terminal_twin(world, benchfile, role)
+        if role in ("gate", "drain")
+        else load(entry.known.twin)(world, benchfile)
+        for role, entry in benchfile.instruments.items()
     }
-    return VirtualBench(world, meter, light, switch, twin_library(devices, clock))
+    devices = {benchfile.instruments[role].address: twin for role, twin in twins.items()}
+    return VirtualBench(world, twins, twin_library(devices, clock))

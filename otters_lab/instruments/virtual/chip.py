@@ -1,8 +1,8 @@
 """A synthetic chip: decays from a stated law with stated variation, each drawn from its own seed.
 
-Memoryless unless the table says otherwise: a pulse meets a device in its dark state, whatever came before. Neither the
-bias nor the drive of the light changes what the device does; the currents are those at the settings the table was
-written for.
+Memoryless unless the table says otherwise: a pulse meets a device in its dark state, whatever came before. Neither
+bias nor drive of the light changes what the device does; the currents are those at the settings the table was written
+for. Temperature changes D, and a gate pulse empties the memory, where the table says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array, Pulse
 from otters_lab.instruments.virtual.law import Decay, Kww
-from otters_lab.instruments.virtual.tables import ChipTable
+from otters_lab.instruments.virtual.tables import ROOM_K, ChipTable
 
 # In apertures after the edge: there the middle of an aperture is its mean to 1e-10 of a stretched exponential's start.
 _LATE = 1e4
@@ -62,6 +62,11 @@ class SyntheticChip:
         """Whether earlier pulses are to be added up."""
         return self._table.memory
 
+    @property
+    def gate_reset_V(self) -> float | None:
+        """From which gate voltage on the memory is emptied."""
+        return self._table.gate_reset
+
     def read_noise_factor(self, device: int) -> float:
         """What the meter's noise is multiplied by on this device."""
         return self._noisy.get(device, 1.0)
@@ -78,6 +83,8 @@ class SyntheticChip:
         mean_D, mean_logit = self.device_parameters(pulse.device)
         spread, z = self._table.run_to_run, self._draws(pulse.device, pulse.index)
         D = (mean_D + spread.D * z[0]) * (1 + self._table.drift * pulse.elapsed_s)
+        if pulse.temperature_K is not None:
+            D *= 1 + self._table.D_per_kelvin * (pulse.temperature_K - ROOM_K)
         O0 = 1 + spread.O0 * z[1]
         for outlier in self._table.outliers:
             if (outlier.device, outlier.pulse) == (pulse.device, pulse.index):
@@ -143,6 +150,8 @@ class SyntheticChip:
             "device_D": {str(device): D for device, (D, _) in drawn.items()},
             "device_beta": {str(device): 1 / (1 + math.exp(-value)) for device, (_, value) in drawn.items()},
             "memory": "superposition" if self.memory else "none",
+            **({"gate_reset_V": self.gate_reset_V} if self.gate_reset_V is not None else {}),
+            **({"D_per_kelvin": self._table.D_per_kelvin} if self._table.D_per_kelvin else {}),
             **({"dead": self._dead_record()} if self._dead else {}),
             **({"noise_factor": {str(d): factor for d, factor in self._noisy.items()}} if self._noisy else {}),
             **({"random_outliers": chance.model_dump()} if (chance := self._table.random_outliers) else {}),

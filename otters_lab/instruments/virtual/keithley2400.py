@@ -74,6 +74,11 @@ class Keithley2400Twin(ScpiInstrument):
         """Whether a device is biased."""
         return bool(self._set["output"])
 
+    @property
+    def bias_V(self) -> float:
+        """Voltage at the output, 0 while it is off."""
+        return float(self._set["volt"]) if self.output_on else 0.0
+
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _source_commands(self) -> None:

@@ -75,6 +75,11 @@ class Keithley2450Twin(TraceInstrument):
         """Whether a device is biased."""
         return bool(self._set["output"])
 
+    @property
+    def bias_V(self) -> float:
+        """Voltage at the output, 0 while it is off."""
+        return float(self._set["volt"]) if self.output_on else 0.0
+
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _number(self, header: str, key: str, low: float, high: float) -> None:

@@ -117,6 +117,11 @@ class Keithley2600Twin(TspInstrument):
         """Whether a device is biased."""
         return bool(self._set["smua.source.output"] == 1)
 
+    @property
+    def bias_V(self) -> float:
+        """Voltage at the output, 0 while it is off."""
+        return float(self._set["smua.source.levelv"]) if self.output_on else 0.0
+
     # --- names ------------------------------------------------------------------------------------------------------
 
     def _attribute(self, path: str, default: float, low: float, high: float) -> None:

@@ -72,6 +72,10 @@ class Memory:
             state = _retire(self.source, state, old, old_edge_s, edge_s)
         self._states[pulse.device] = state
 
+    def forget(self, device: int) -> None:
+        """The device is in its dark state again."""
+        self._states.pop(device, None)
+
     def residual_A(self, device: int, start_s: Array, stop_s: Array) -> Array:
         """Mean of what earlier pulses left (A), over apertures [start, stop] in seconds since the bench is on."""
         state = self._states.get(device, MemoryState())

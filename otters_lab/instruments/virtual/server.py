@@ -28,7 +28,7 @@ from otters_lab.instruments.virtual.faults import FaultPlan
 from otters_lab.instruments.virtual.visalib import Device
 
 LOOPBACK = "127.0.0.1"
-ROLES = ("meter", "light", "switch")
+_MORE_OUTPUTS = ("gate", "drain", "temperature")
 
 
 class Record:
@@ -60,6 +60,7 @@ class Record:
         return {
             "light": bool(self._virtual.light.output_on),
             "bias": bool(self._virtual.meter.output_on),
+            **{role: bool(twin.output_on) for role, twin in self._virtual.twins.items() if role in _MORE_OUTPUTS},
             "closed": sorted(world.closed_channels),
             "pulses": [[p.start_s, p.stop_s if math.isfinite(p.stop_s) else None] for p in coming],
         }
@@ -169,14 +170,14 @@ def serving(
     log.state()
     ports: dict[str, _Port] = {}
     try:
-        for role in ROLES:
+        for role, twin in virtual.twins.items():
             listener = socket.create_server((LOOPBACK, 0))
-            ports[role] = _Port(role, getattr(virtual, role), listener, lock, log, faults)
+            ports[role] = _Port(role, twin, listener, lock, log, faults)
         for port in ports.values():
             threading.Thread(target=port.run, name=f"twin-{port.role}", daemon=True).start()
         updates: dict[str, Any] = {"backend": "visa"}
         for role, port in ports.items():
-            entry = getattr(benchfile, role)
+            entry = benchfile.instruments[role]
             updates[role] = entry.model_copy(update={"address": address(port.listener)})
         yield benchfile.model_copy(update=updates)
     finally:
@@ -192,8 +193,8 @@ def address(listener: socket.socket) -> str:
 def tcp_text(benchfile: BenchFile, served: BenchFile) -> str:
     """The text of a virtual bench's file, rewritten for its served twins: backend and addresses, nothing else."""
     text = re.sub(r'(?m)^backend\s*=\s*"virtual"', 'backend = "visa"', benchfile.text, count=1)
-    for role in ROLES:
-        old, new = getattr(benchfile, role).address, getattr(served, role).address
+    for role, entry in benchfile.instruments.items():
+        old, new = entry.address, served.instruments[role].address
         text = re.sub(rf'(?m)^(\s*address\s*=\s*)(["\']){re.escape(old)}\2', rf'\g<1>"{new}"', text, count=1)
     return text
 

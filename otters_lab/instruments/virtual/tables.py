@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from otters_lab.core.quantity import Amperes, AmperesPerRootHertz, Fraction, PerSecond, Seconds
+from otters_lab.core.quantity import Amperes, AmperesPerRootHertz, Fraction, PerSecond, Seconds, Volts, Watts
 from otters_lab.core.tomlfile import StrictModel
 
 NotNegative = Field(ge=0)
+
+ROOM_K = 295.0
 
 
 class LawTable(StrictModel):
@@ -75,7 +77,11 @@ class NoisyDevice(StrictModel):
 
 
 class ChipTable(StrictModel):
-    """A synthetic chip. `memory`: what earlier pulses left is added to every current."""
+    """A synthetic chip. `memory`: what earlier pulses left is added to every current.
+
+    `gate_reset`: a gate pulse of this voltage or more empties the memory. `D_per_kelvin`: relative change of the drop D
+    for each kelvin above 295 K.
+    """
 
     devices: int = Field(ge=1, le=1000)
     window: Annotated[Seconds, Field(gt=0)]
@@ -90,6 +96,8 @@ class ChipTable(StrictModel):
     dead: list[DeadDevice] = Field(default_factory=list)
     noisy: list[NoisyDevice] = Field(default_factory=list)
     memory: bool = False
+    gate_reset: Annotated[Volts, Field(gt=0)] | None = None
+    D_per_kelvin: float = 0.0
 
     @model_validator(mode="after")
     def _all_on_chip(self) -> ChipTable:
@@ -111,13 +119,31 @@ class NoiseTable(StrictModel):
     flicker_1Hz: Annotated[AmperesPerRootHertz, NotNegative]
 
 
+class LightTable(StrictModel):
+    """Optical power on the spot: none up to the drive `threshold`, then rising in proportion, `power` at `drive`."""
+
+    threshold: Annotated[Volts, NotNegative]
+    drive: Annotated[Volts, Field(gt=0)]
+    power: Annotated[Watts, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _above_the_threshold(self) -> LightTable:
+        if self.drive <= self.threshold:
+            raise ValueError(f"drive is {self.drive:g} V, expected more than the threshold of {self.threshold:g} V")
+        return self
+
+    def power_W(self, drive_V: float) -> float:
+        """Power (W) at a drive (V)."""
+        return self.power * max(0.0, drive_V - self.threshold) / (self.drive - self.threshold)
+
+
 class VirtualTable(StrictModel):
     """What the virtual bench is made of.
 
     `decays`: the synthetic chip below, a recorded capture replayed, or a calibration sampled; the latter two are a
     `file`, named relative to the bench file. `at_end`: what follows the last recorded repeat of a point: an error, the
     first one again, or repeats drawn at random. `hum`: amplitude of mains pick-up at the line frequency. `ambient`:
-    current that light from elsewhere adds.
+    current that light from elsewhere adds. `light`: optical power by drive, for a power meter.
     """
 
     seed: int = Field(ge=0)
@@ -131,6 +157,7 @@ class VirtualTable(StrictModel):
     noise: NoiseTable | None = None
     hum: Annotated[Amperes, NotNegative] = 0.0
     ambient: Amperes = 0.0
+    light: LightTable | None = None
 
     @model_validator(mode="after")
     def _decays_have_a_place(self) -> VirtualTable:

@@ -14,7 +14,10 @@ from otters_lab.core.clock import Clock
 from otters_lab.core.protocols import Array, DecaySource, Pulse
 from otters_lab.instruments.virtual.memory import Memory, MemoryState, memory_of
 from otters_lab.instruments.virtual.noise import Hum, flicker_noise_A, hum_A, white_noise_sd_A
-from otters_lab.instruments.virtual.tables import NoiseTable
+from otters_lab.instruments.virtual.tables import LightTable, NoiseTable
+
+# What a bench without a switch is wired through: always closed.
+WIRED = "wired"
 
 # Device, drive (V), width (s), each to six digits: no instrument sets its levels better.
 Setting = tuple[int, float, float]
@@ -90,6 +93,7 @@ class World:
         history: History | None = None,
         hum: Hum | None = None,
         ambient_A: float = 0.0,
+        light: LightTable | None = None,
     ) -> None:
         history = history or History()
         self.decays = decays
@@ -97,7 +101,8 @@ class World:
         self.meter_latency_s = meter_latency_s
         self.light_latency_s = light_latency_s
         self.trigger_inputs: list[Callable[[float], None]] = []
-        self.closed_channels: set[Any] = set()  # numbers or names, as the switch calls them
+        self.closed_channels: set[Any] = {WIRED} & set(channels.values())  # as the switch calls them
+        self.thermometer: Callable[[], float] | None = None  # temperature of the chip (K), where there is a stage
         self.pulses: list[LightPulse] = []
         self._seed = seed
         self._noise = noise
@@ -109,6 +114,27 @@ class World:
         self._on_since_s = clock.monotonic_s() - history.elapsed_s
         self._dark_records = 0
         self._memory: Memory | None = memory_of(decays, history.memory)
+        self._levels: dict[str, float] = {}
+        self._light = light
+        self._shining: list[tuple[float, float, float]] = []  # start, stop (s), drive (V), wherever it falls
+
+    def set_level(self, role: str, voltage_V: float) -> None:
+        """A gate or a drain stands at a voltage from now on.
+
+        A gate that comes down from the chip's reset voltage or more has emptied the traps of the connected device.
+        """
+        before_V, self._levels[role] = self._levels.get(role, 0.0), voltage_V
+        reset_V = getattr(self.decays, "gate_reset_V", None)
+        device = self.connected
+        if self._memory and role == "gate" and reset_V is not None and before_V >= reset_V > voltage_V and device:
+            self._remember(self.now_s)
+            self._memory.forget(device)
+
+    def optical_power_W(self) -> float:
+        """Of the light that shines now, on the spot."""
+        now = self.now_s
+        self._shining = [one for one in self._shining if one[1] > now]
+        return sum(self._light.power_W(drive) for start, _, drive in self._shining if start <= now and self._light)
 
     @property
     def history(self) -> History:
@@ -155,6 +181,7 @@ class World:
 
     def light_on(self, start_s: float, stop_s: float, drive_V: float) -> None:
         """Light from start to stop on the connected device; nothing happens to anybody if there is none."""
+        self._shining.append((start_s, stop_s, drive_V))
         device = self.connected
         if device is None:
             return
@@ -168,6 +195,7 @@ class World:
     def light_off(self) -> None:
         """Dark from now on: a running pulse ends, a coming one never was."""
         now = self.now_s
+        self._shining.clear()
         for pulse in self.pulses:
             if pulse.start_s >= now:
                 self._counts[pulse.device] -= 1
@@ -204,7 +232,8 @@ class World:
         """The pulse as its device knows it."""
         # Differences of clock readings are good to a nanosecond: rounding makes a decay the same at any hour.
         width_s, elapsed_s = round(edge_s - pulse.start_s, 9), round(pulse.start_s - self._on_since_s, 6)
-        return Pulse(pulse.device, pulse.index, pulse.drive_V, width_s, elapsed_s, pulse.repeat)
+        temperature_K = None if self.thermometer is None else self.thermometer()
+        return Pulse(pulse.device, pulse.index, pulse.drive_V, width_s, elapsed_s, pulse.repeat, temperature_K)
 
     def _remember(self, before_s: float) -> None:
         """Pulses that ended before a clock time pass into the memory, where there is one, and out of mind otherwise."""
