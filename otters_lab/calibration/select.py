@@ -113,7 +113,8 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
     dropped: dict[str, int] = {}
     for capture in captures:
         table = capture.table
-        usable = (table["status"] == "ok").to_numpy()
+        # References repeat one device's point more often than the others; the rest is no decay at all.
+        usable = ((table["status"] == "ok") & (table["kind"] == "decay")).to_numpy()
         if point is not None:
             usable = usable & (table["point"] == point).to_numpy()
         for status, count in table.loc[table["status"] != "ok", "status"].value_counts().items():

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from otters_lab import __version__
-from otters_lab.cli import bench_command, bench_commands, light_commands, model_commands
+from otters_lab.cli import bench_command, bench_commands, light_commands, model_commands, sweep_command
 from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 bench_commands.register(app)
 bench_command.register(app)
+sweep_command.register(app)
 light_commands.register(app)
 model_commands.register(app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,16 @@ class Trace:
     readings: Mapping[str, float] = field(default_factory=dict)
 
 
+Kind = Literal["decay", "reference", "dark", "lit"]
+
+
 @dataclass(frozen=True)
 class TraceKey:
     """Where a trace belongs: which chip and device, which setting, and which repeat of it.
 
-    `parameters` are the swept and fixed settings of the point in SI units, by name.
+    `parameters` are the swept and fixed settings of the point in SI units, by name; `point_id` is a hash of all that
+    the point sets, the same in every plan. `kind` says what the trace is for: a "decay", the same as a "reference" of
+    slow drift, or the meter's noise in the "dark" and in steady light ("lit").
     """
 
     chip: str
@@ -45,6 +50,8 @@ class TraceKey:
     point: int
     repeat: int
     parameters: Mapping[str, float] = field(default_factory=dict)
+    kind: Kind = "decay"
+    point_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,24 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class TomlText(NamedTuple):
-    """A parsed TOML file together with the text it came from (kept for provenance and for line numbers)."""
+    """A parsed TOML file together with the text it came from (kept for provenance and for line numbers).
+
+    `parts`: where the text of several files stands one after the other, each file and its first line in the text.
+    """
 
     path: Path
     text: str
     data: dict[str, Any]
+    parts: tuple[tuple[Path, int], ...] = ()
+
+    def place(self, line: int | None) -> tuple[Path, int | None]:
+        """File and line of a line of the text."""
+        if line is None:
+            return self.path, None
+        for path, first in reversed(self.parts):
+            if line >= first:
+                return path, line - first + 1
+        return self.path, line
 
 
 def read_toml(path: Path) -> TomlText:
@@ -70,24 +83,25 @@ def load_model(model: type[Model], source: TomlText) -> Model:
 def _input_error(model: type[BaseModel], source: TomlText, error: Any) -> InputError:
     place = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
     key = ".".join(str(part) for part in place)
-    line = line_of(source.text, place)
+    file, line = source.place(line_of(source.text, place))
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, place[:-1])
         return InputError(
             "unknown key",
-            file=source.path,
+            file=file,
             line=line,
             key=key,
             expected=f"one of {', '.join(sorted(known))}" if known else None,
             suggestion=closest(str(place[-1]), known),
         )
     if error["type"] == "missing":
-        return InputError("missing", file=source.path, line=line_of(source.text, place[:-1]), key=key)
+        file, line = source.place(line_of(source.text, place[:-1]))
+        return InputError("missing", file=file, line=line, key=key)
     if error["type"] == "value_error":
-        return InputError(str(error["ctx"]["error"]), file=source.path, line=line, key=key)
+        return InputError(str(error["ctx"]["error"]), file=file, line=line, key=key)
     message = error["msg"]
     return InputError(
-        file=source.path,
+        file=file,
         line=line,
         key=key,
         found=error["input"],

@@ -24,7 +24,8 @@ class TraceRequest:
 
     The current is averaged over `aperture_s` from the beginning of each interval, on a fixed range. `gate_V` and
     `temperature_K` are for a bench that has a gate source and a stage; None leaves them off. `rest_s` of dark follow.
-    Of the readings a `grid` keeps about `grid_points` after the edge (`grids.py`).
+    Of the readings a `grid` keeps about `grid_points` after the edge (`grids.py`). Without `light` it stays dark: a
+    record as long, whose time 0 is its end.
     """
 
     device: int
@@ -41,6 +42,7 @@ class TraceRequest:
     rest_s: float = 0.0
     grid: Grid = "linear"
     grid_points: int | None = None
+    light: bool = True
 
     @property
     def duration_s(self) -> float:
@@ -76,11 +78,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
 
     over("bias", abs(request.bias_V), limits.bias, "V")
     over("range", request.range_A, limits.current, "A")
-    over("drive", request.drive_V, limits.drive, "V")
-    over("pulse width", request.width_s, limits.pulse_width, "s")
-    if limits.duty is not None:
+    if request.light:
+        over("drive", request.drive_V, limits.drive, "V")
+        over("pulse width", request.width_s, limits.pulse_width, "s")
+    if request.light and limits.duty is not None:
         over("duty", request.width_s / (request.duration_s + request.rest_s), limits.duty, "1")
-    if limits.optical_power is not None and bench.light_calibration is not None:
+    if request.light and limits.optical_power is not None and bench.light_calibration is not None:
         try:
             over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
         except InputError as error:
@@ -119,9 +122,10 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     else:
         outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
     outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
-    outside("drive", request.drive_V, *drive_V, "V", "light source")
-    outside("pulse width", request.width_s, *light.width_s, "s", "light source")
-    outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+    if request.light:
+        outside("drive", request.drive_V, *drive_V, "V", "light source")
+        outside("pulse width", request.width_s, *light.width_s, "s", "light source")
+        outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
     busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
     if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
         problems.append(
@@ -144,7 +148,7 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
             f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
         )
-    if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
+    if request.light and light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
             f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
@@ -166,6 +170,22 @@ def check_limits(request: TraceRequest, bench: BenchFile) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(f"the bench refuses: {problems[0]}{more}", file=bench.path)
+
+
+def check_gate_pulse(voltage_V: float, bench: BenchFile) -> None:
+    """Refuses a pulse on the gate that the bench's limits do not allow, or that has no gate to go to.
+
+    Raises
+    ------
+    InputError
+        with limit and value.
+    """
+    if bench.gate is None or bench.limits.gate is None:
+        raise InputError("a gate pulse is asked for, and the bench has no [gate]", file=bench.path)
+    allowed = min(bench.limits.gate, bench.gate.known.bias_V)
+    if not abs(voltage_V) <= allowed:
+        asked, limit = format_quantity(voltage_V, "V"), format_quantity(allowed, "V")
+        raise InputError(f"the bench refuses: gate pulse is {asked}, over the limit of {limit}", file=bench.path)
 
 
 def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
@@ -196,7 +216,7 @@ def make_trace(
     reading began more than half an interval off its place; its timestamp is true all the same). Statuses look at all
     readings, also at those that the request's grid drops.
     """
-    edge_s = bench.sync.light_latency + request.dark_s + request.width_s
+    edge_s = bench.sync.light_latency + request.dark_s + request.width_s if request.light else request.duration_s
     aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
     middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = readings.start_s[:1] + settings.interval_s * np.arange(readings.start_s.size)
@@ -215,7 +235,7 @@ def make_trace(
         current_A=current_A[chosen],
         aperture_s=aperture_s,
         edge_uncertainty_s=edge_uncertainty_s(bench),
-        pulse_width_s=request.width_s,
+        pulse_width_s=request.width_s if request.light else 0.0,
         range_A=settings.range_A,
         start_utc=start_utc,
         status=status,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,13 @@ from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
-from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
+from otters_lab.instruments.acquire import (
+    TraceRequest,
+    check_gate_pulse,
+    check_limits,
+    make_trace,
+    meter_settings,
+)
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import Conditions
 from otters_lab.instruments.drivers.registry import build, preload
@@ -110,6 +116,40 @@ class Bench:
         """Lets the device recover."""
         self.clock.sleep(seconds)
 
+    def pause_first(self, say: Callable[[], None] | None) -> None:
+        """The first Ctrl-C from now on calls `say` and sets `pause_wanted`; None: it ends the run again."""
+        self._guard.pause_first(say)
+
+    @property
+    def pause_wanted(self) -> bool:
+        """Whether Ctrl-C asked for a pause."""
+        return self._guard.pause_wanted
+
+    def gate_pulse(self, device: int, voltage_V: float, width_s: float) -> None:
+        """Holds a device's gate at a voltage for a while (s, by our clock), with no light and no bias.
+
+        Raises
+        ------
+        InputError
+            over the bench's limits, or on a bench without a gate; no instrument was touched.
+        InstrumentError
+            as `acquire`, but a link that fails ends the run: nothing is taken that could be kept.
+        """
+        check_gate_pulse(voltage_V, self.file)
+        self._ready_for(device)
+        try:
+            self.safe = False
+            if self._switch is not None:
+                self._switch.close(device)
+            gate = self._roles["gate"]
+            gate.apply(voltage_V)
+            self.wait(width_s)
+            gate.make_safe()
+        except BaseException as error:
+            self._failed = str(error) or type(error).__name__
+            self.make_safe()
+            raise
+
     def acquire(self, request: TraceRequest) -> Trace:
         """Takes one trace: dark baseline, light pulse, decay. Light and bias are off when it returns or raises.
 
@@ -125,13 +165,7 @@ class Bench:
             if an instrument failed. After this, or an interruption, the bench takes no more.
         """
         check_limits(request, self.file)
-        if request.device not in self.devices:
-            raise InputError(f"the chip has no device {request.device}", file=self.file.path)
-        if self._failed:
-            raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
-        if self._supervisor is not None and not self._supervisor.alive:
-            raise InstrumentError("the supervisor process has ended; nothing is switched on without it")
-        self._guard.check()
+        self._ready_for(request.device)
         start_utc, trace = iso_utc(self.clock.utc()), None
         try:
             trace = self._take(request)
@@ -145,6 +179,15 @@ class Bench:
             raise
         self._failures = 0
         return trace
+
+    def _ready_for(self, device: int) -> None:
+        if device not in self.devices:
+            raise InputError(f"the chip has no device {device}", file=self.file.path)
+        if self._failed:
+            raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
+        if self._supervisor is not None and not self._supervisor.alive:
+            raise InstrumentError("the supervisor process has ended; nothing is switched on without it")
+        self._guard.check()
 
     def _take(self, request: TraceRequest) -> Trace:
         self.safe = False
@@ -160,14 +203,16 @@ class Bench:
         self.wait(self.file.meter.settle)
         said = self._conditions.readings()
         paced = isinstance(self._meter, SoftwarePaced)
-        self._light.arm_pulse(request.drive_V, 0.0 if paced else request.dark_s, request.width_s)
+        if request.light:
+            self._light.arm_pulse(request.drive_V, 0.0 if paced else request.dark_s, request.width_s)
         start_utc = iso_utc(self.clock.utc())
-        if isinstance(self._meter, SoftwarePaced) and isinstance(self._light, SoftwareStarted):
-            readings, fired_s = self._meter.record(self._light.fire, request.dark_s)
+        if isinstance(self._meter, SoftwarePaced):
+            fire = self._light.fire if request.light and isinstance(self._light, SoftwareStarted) else None
+            readings, fired_s = self._meter.record(fire, request.dark_s)
             request = replace(request, dark_s=fired_s)  # as it was, not as it was asked for
         else:
             self._meter.start()
-            if isinstance(self._light, SoftwareStarted):
+            if request.light and isinstance(self._light, SoftwareStarted):
                 started_s = self.clock.monotonic_s()
                 request = replace(request, dark_s=self._light.fire() - started_s)
             readings = self._meter.fetch()

@@ -18,6 +18,7 @@ from otters_lab.instruments.benchtables import (
     LightEntry,
     Limits,
     MeterEntry,
+    NotifyTable,
     PowerEntry,
     Safety,
     StageEntry,
@@ -51,6 +52,7 @@ class BenchFile(StrictModel):
     sync: Sync
     limits: Limits
     safety: Safety = Safety()
+    notify: NotifyTable | None = None
     retries: int = Field(default=1, ge=0, le=10)
     virtual: VirtualTable | None = None
     transcript: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,11 +17,22 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.came: str | None = None
+        self.pause_wanted = False
         self._holds = 0
+        self._pause: Callable[[], None] | None = None
+
+    def pause_first(self, say: Callable[[], None] | None) -> None:
+        """From now on the first Ctrl-C only asks for a pause, calling `say`; None: it ends the run again."""
+        self._pause = say
+        self.pause_wanted = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The first signal raises KeyboardInterrupt, unless held; later ones find the run on its way out already."""
         if self.came is not None:
+            return
+        if number == signal.SIGINT and self._pause and not self.pause_wanted:
+            self.pause_wanted = True
+            self._pause()
             return
         self.came = signal.Signals(number).name
         if not self._holds:

@@ -108,10 +108,11 @@ class SoftwareStarted(Protocol):
 class SoftwarePaced(Protocol):
     """A meter that software asks for each reading: it begins the light itself, between two readings."""
 
-    def record(self, fire: Callable[[], float], fire_at_s: float) -> tuple[MeterReadings, float]:
+    def record(self, fire: Callable[[], float] | None, fire_at_s: float) -> tuple[MeterReadings, float]:
         """Takes all readings, calling `fire` before the first that is due `fire_at_s` (s) after the start or later.
 
-        Returns the readings, and when (s, after the start) `fire` says that it handed the command over.
+        Returns the readings, and when (s, after the start) `fire` says that it handed the command over; `fire_at_s`
+        where there is nothing to fire.
         """
 
 

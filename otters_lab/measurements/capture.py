@@ -34,8 +34,9 @@ class Capture:
     """A sealed capture in memory.
 
     `time_s` and `current_A` are [trace, sample], NaN beyond a trace's `n_samples`, and read-only. `table` has one row a
-    trace: chip, device, point, repeat, status, start_utc, n_samples, aperture_s, edge_uncertainty_s, pulse_width_s,
-    range_A, baseline_A, plateau_A, and the parameters by name in the units of `parameter_units`.
+    trace: chip, device, point, repeat, kind, point_id, status, start_utc, n_samples, aperture_s, edge_uncertainty_s,
+    pulse_width_s, range_A, baseline_A, plateau_A, the parameters by name in the units of `parameter_units`, and what
+    other instruments said in those of `reading_units`. `seams`: where the sweep stood still (trace, UTC, why).
     """
 
     path: Path
@@ -46,7 +47,13 @@ class Capture:
     current_A: Array
     table: pd.DataFrame
     parameter_units: dict[str, str]
+    reading_units: dict[str, str]
     sha256: str
+
+    @property
+    def seams(self) -> list[dict[str, Any]]:
+        """Where the sweep stood still: number of the first trace after it, UTC, and why."""
+        return list(self.header.config.get("seams", []))
 
 
 def open_capture(path: Path | str, *, verify: bool = True) -> xr.Dataset:
@@ -201,9 +208,11 @@ def _capture(path: Path, dataset: xr.Dataset, header: Header) -> Capture:
     missing = [name for name in (*SAMPLED, *PER_TRACE) if name not in dataset.variables]
     if missing:
         raise DamagedFileError(path, f"lacks the variable {missing[0]}")
-    parameters = [str(name) for name in dataset.variables if name not in SAMPLED and name not in PER_TRACE]
+    reading_units: dict[str, str] = json.loads(dataset.attrs["readings"])
+    named_elsewhere = {*SAMPLED, *PER_TRACE, *reading_units}
+    parameters = [str(name) for name in dataset.variables if name not in named_elsewhere]
     named = {name: name if unit == "1" else f"{name}_{unit}" for name, unit in PER_TRACE.items()}
-    columns = {named.get(name, name): dataset[name].to_numpy() for name in (*PER_TRACE, *parameters)}
+    columns = {named.get(name, name): dataset[name].to_numpy() for name in (*PER_TRACE, *parameters, *reading_units)}
     time_s, current_A = (dataset[name].to_numpy() for name in SAMPLED)
     for samples in (time_s, current_A):
         samples.setflags(write=False)
@@ -216,5 +225,6 @@ def _capture(path: Path, dataset: xr.Dataset, header: Header) -> Capture:
         current_A=current_A,
         table=pd.DataFrame(columns),
         parameter_units={name: str(dataset[name].attrs["units"]) for name in parameters},
+        reading_units=reading_units,
         sha256=sha256_file(path),
     )

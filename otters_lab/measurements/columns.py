@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from otters_lab.core.files import canonical_json
-from otters_lab.measurements.layout import COORDINATES, DESCRIPTIONS, FORMAT, PER_TRACE, SAMPLED, SCHEMA_VERSION, column
+from otters_lab.measurements.layout import (
+    COORDINATES,
+    DESCRIPTIONS,
+    FORMAT,
+    PER_TRACE,
+    SAMPLED,
+    SCHEMA_VERSION,
+    Row,
+    column,
+)
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.spool import Spool
+
+BLOCK = 4096  # traces whose columns are in memory as Python objects at a time
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 def attributes_of(meta: CaptureMeta, uid: str) -> dict[str, str | int]:
@@ -27,6 +43,7 @@ def attributes_of(meta: CaptureMeta, uid: str) -> dict[str, str | int]:
         "attributes": canonical_json(meta.attributes).decode(),
         "seeds": canonical_json(meta.seeds).decode(),
         "plan": canonical_json({"digest": meta.plan_digest, "traces": meta.planned_traces}).decode(),
+        "readings": canonical_json(meta.reading_units).decode(),
     }
 
 
@@ -38,26 +55,28 @@ def variable_attributes(name: str, units: str, meta: CaptureMeta) -> dict[str, s
     return said
 
 
-class Columns:
-    """The per-trace variables of all traces, parameters included, collected row by row."""
+def units_of(meta: CaptureMeta) -> dict[str, str]:
+    """Every per-trace variable with its unit: those of all captures, then parameters, then readings."""
+    return {**PER_TRACE, **meta.parameter_units, **meta.reading_units}
 
-    def __init__(self, meta: CaptureMeta) -> None:
-        self.units = {**PER_TRACE, **meta.parameter_units}
-        self.values: dict[str, list[float | int | str]] = {name: [] for name in self.units}
 
-    @classmethod
-    def of(cls, spool: Spool) -> Columns:
-        """Those of a spool, read without its samples."""
-        columns = cls(spool.meta)
-        for record in spool.records():
-            columns.add(record.row, record.parameters)
-        return columns
+def arrays_of(rows: Iterable[tuple[Row, dict[str, float]]], units: dict[str, str]) -> Arrays:
+    """Variable -> values [trace] of some traces, each given as its row and its named numbers; what one lacks is NaN."""
+    values: dict[str, list[float | int | str]] = {name: [] for name in units}
+    for row, numbers in rows:
+        for name, found in values.items():
+            found.append(row[name] if name in row else numbers.get(name, np.nan))
+    return {name: column(name, found) for name, found in values.items()}
 
-    def add(self, row: dict[str, float | int | str], parameters: dict[str, float]) -> None:
-        """One trace; a parameter that it does not carry is NaN."""
-        for name, values in self.values.items():
-            values.append(row[name] if name in row else parameters.get(name, np.nan))
 
-    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Variable -> values [trace]."""
-        return {name: column(name, values) for name, values in self.values.items()}
+def column_blocks(spool: Spool) -> Iterator[Arrays]:
+    """The per-trace variables of a spool, a block of traces at a time, read without its samples."""
+    units, records = units_of(spool.meta), spool.records()
+    while block := list(itertools.islice(records, BLOCK)):
+        yield arrays_of(((record.row, {**record.parameters, **record.readings}) for record in block), units)
+
+
+def all_columns(spool: Spool) -> Arrays:
+    """The per-trace variables of all traces."""
+    blocks = list(column_blocks(spool)) or [arrays_of((), units_of(spool.meta))]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

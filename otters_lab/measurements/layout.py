@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from otters_lab.core.protocols import Array, Trace, TraceKey
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FORMAT = "otters-lab capture"
 
 Mask = npt.NDArray[np.bool_]
@@ -21,6 +21,8 @@ SAMPLED = {"time": "s", "current": "A"}
 COORDINATES = {"chip": "1", "device": "1", "point": "1", "repeat": "1"}
 PER_TRACE = {
     **COORDINATES,
+    "kind": "1",
+    "point_id": "1",
     "status": "1",
     "start_utc": "1",
     "n_samples": "1",
@@ -31,7 +33,7 @@ PER_TRACE = {
     "baseline": "A",
     "plateau": "A",
 }
-TEXTS = ("chip", "status", "start_utc")
+TEXTS = ("chip", "kind", "point_id", "status", "start_utc")
 INTEGERS = ("device", "point", "repeat", "n_samples")
 
 # Names that no parameter may take: variables, dimensions, and the columns of `Capture.table`.
@@ -48,6 +50,8 @@ DESCRIPTIONS = {
     "device": "device on the chip",
     "point": "setting of all swept parameters",
     "repeat": "repeat of the point",
+    "kind": "what the trace is for: decay, reference, dark, lit",
+    "point_id": "hash of all that the point sets",
     "status": "status of the take: ok, overflow, compliance, late, failed",
     "start_utc": "start, UTC",
     "n_samples": "samples before the padding",
@@ -92,6 +96,8 @@ def describe(key: TraceKey, trace: Trace) -> Row:
         "device": int(key.device),
         "point": int(key.point),
         "repeat": int(key.repeat),
+        "kind": key.kind,
+        "point_id": key.point_id,
         "status": trace.status,
         "start_utc": trace.start_utc,
         "n_samples": len(trace.time_s),

@@ -18,7 +18,8 @@ _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*", re.ASCII)
 class CaptureMeta(BaseModel):
     """Written once, when the spool is created; the same for every trace.
 
-    `parameter_units` names every parameter that a trace may carry, with its SI unit ("1" for plain numbers).
+    `parameter_units` names every parameter that a trace may carry, with its SI unit ("1" for plain numbers);
+    `reading_units` what other instruments may have said at it.
     `attributes` is any JSON value that readers may need, such as the truth behind a synthetic chip.
     """
 
@@ -30,6 +31,7 @@ class CaptureMeta(BaseModel):
     bench_text: str = ""
     instruments: dict[str, str] = Field(default_factory=dict)  # role -> *IDN? reply
     parameter_units: dict[str, str] = Field(default_factory=dict)
+    reading_units: dict[str, str] = Field(default_factory=dict)
     attributes: dict[str, Any] = Field(default_factory=dict)
     plan_digest: str = ""
     planned_traces: int | None = None
@@ -45,7 +47,7 @@ class CaptureMeta(BaseModel):
         plain: dict[str, Any] = json.loads(canonical_json(value))
         return plain
 
-    @field_validator("parameter_units")
+    @field_validator("parameter_units", "reading_units")
     @classmethod
     def _names_fit_a_file(cls, value: dict[str, str]) -> dict[str, str]:
         for name, unit in value.items():

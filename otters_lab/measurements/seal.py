@@ -16,7 +16,7 @@ from otters_lab.measurements.capture import load_header
 from otters_lab.measurements.digest import dataset_digest
 from otters_lab.measurements.seal_line import append_seal_line
 from otters_lab.measurements.spool import Spool
-from otters_lab.measurements.writer import write_traces
+from otters_lab.measurements.writer import Extent, extent_of, write_traces
 
 _SPARE_BYTES = 1 << 20
 
@@ -72,18 +72,19 @@ def _already_sealed(spool: Spool, capture_path: Path) -> Header:
 
 def _write(spool: Spool, capture_path: Path, clock: Clock | None) -> Header:
     capture_path.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_if_full(spool, capture_path)
+    extent = extent_of(spool)
+    _refuse_if_full(spool, capture_path, extent)
     partial = capture_path.with_name(capture_path.name + ".partial")
     meta = spool.meta
     with h5netcdf.File(partial, "w", libver="latest") as file:
-        digest = write_traces(file, spool)
+        digest = write_traces(file, spool, extent)
         header = new_header(
             "capture",
             clock=clock,
             command=meta.command,
             origin=meta.origin,
             inputs=meta.inputs,
-            config=meta.config,
+            config={**meta.config, "seams": spool.seams()},
             instruments=meta.instruments,
             seeds=meta.seeds,
             payload_digest=digest,
@@ -99,10 +100,9 @@ def _write(spool: Spool, capture_path: Path, clock: Clock | None) -> Header:
     return header
 
 
-def _refuse_if_full(spool: Spool, capture_path: Path) -> None:
+def _refuse_if_full(spool: Spool, capture_path: Path, extent: Extent) -> None:
     # HDF5 does not survive a full disk (it may crash as the process ends), so it is not let near one.
-    longest = max(int(record.row["n_samples"]) for record in spool.records())
-    needed = 2 * 8 * len(spool) * longest + _SPARE_BYTES
+    needed = 2 * 8 * extent.n_traces * extent.n_samples + _SPARE_BYTES
     free = shutil.disk_usage(capture_path.parent).free
     if free < needed:
         raise RefusedError(

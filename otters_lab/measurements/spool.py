@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -27,16 +28,21 @@ from otters_lab.measurements.sqlite_errors import clear_sqlite_errors
 
 _APPLICATION_ID = 0x4F545453  # "OTTS", in the SQLite header: an SQLite file of another program is told at once
 
+_FINISHED = "finished"
+
 _SCHEMA = """
 CREATE TABLE about (uid TEXT NOT NULL, created_utc TEXT NOT NULL, meta TEXT NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE traces (
-    seq INTEGER PRIMARY KEY, point INTEGER NOT NULL, device INTEGER NOT NULL, repeat INTEGER NOT NULL,
-    record TEXT NOT NULL, sha256 TEXT NOT NULL, time BLOB NOT NULL, current BLOB NOT NULL,
-    UNIQUE (point, device, repeat)
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, point INTEGER NOT NULL, device INTEGER NOT NULL,
+    repeat INTEGER NOT NULL, record TEXT NOT NULL, sha256 TEXT NOT NULL, time BLOB NOT NULL, current BLOB NOT NULL,
+    UNIQUE (kind, point, device, repeat)
 );
+CREATE TABLE seams (after_seq INTEGER NOT NULL, utc TEXT NOT NULL, why TEXT NOT NULL);
 """
 
-_INSERT = "INSERT INTO traces (point, device, repeat, record, sha256, time, current) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = (
+    "INSERT INTO traces (kind, point, device, repeat, record, sha256, time, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 def spool_path(capture: Path) -> Path:
@@ -148,7 +154,7 @@ class Spool:
         Raises
         ------
         InputError
-            if the same point, device and repeat is there already, or the trace is not one.
+            if the same kind, point, device and repeat is there already, or the trace is not one.
         RefusedError
             if the disk is full or fails: the trace is not stored, all before it are.
         """
@@ -164,18 +170,40 @@ class Spool:
                 raise InputError(f"already holds {_name(key)}", file=self.path) from None
         self._acknowledged += 1
 
-    def keys(self) -> set[tuple[int, int, int]]:
-        """(point, device, repeat) of every trace that is there."""
-        with clear_sqlite_errors(self.path):
-            return set(self._connection.execute("SELECT point, device, repeat FROM traces"))
-
     def __contains__(self, key: TraceKey) -> bool:
         with clear_sqlite_errors(self.path):
             found = self._connection.execute(
-                "SELECT 1 FROM traces WHERE point = ? AND device = ? AND repeat = ?",
-                (int(key.point), int(key.device), int(key.repeat)),
+                "SELECT 1 FROM traces WHERE kind = ? AND point = ? AND device = ? AND repeat = ?",
+                (key.kind, int(key.point), int(key.device), int(key.repeat)),
             ).fetchone()
         return found is not None
+
+    def mark_seam(self, utc: str, why: str) -> None:
+        """Notes that the sweep stood still after the last trace: what follows met the devices after another rest."""
+        with clear_sqlite_errors(self.path, safe=self._acknowledged):
+            self._connection.execute("INSERT INTO seams VALUES (?, ?, ?)", (self._acknowledged, utc, why))
+
+    def finish(self, utc: str) -> None:
+        """Notes that the sweep has taken all it was to take: what is left to do is sealing."""
+        self.mark_seam(utc, _FINISHED)
+
+    @property
+    def finished(self) -> bool:
+        """Whether `finish` was called."""
+        with clear_sqlite_errors(self.path):
+            return self._connection.execute("SELECT 1 FROM seams WHERE why = ?", (_FINISHED,)).fetchone() is not None
+
+    def statuses(self) -> dict[str, int]:
+        """How many traces there are of each status."""
+        return dict(Counter(str(record.row["status"]) for record in self.records()))
+
+    def seams(self) -> list[dict[str, Any]]:
+        """Where the sweep stood still: the number (from 0) of the first trace after it, UTC, and why."""
+        with clear_sqlite_errors(self.path):
+            rows_ = self._connection.execute(
+                "SELECT after_seq, utc, why FROM seams WHERE why != ? ORDER BY rowid", (_FINISHED,)
+            ).fetchall()
+        return [{"trace": int(after), "utc": str(utc), "why": str(why)} for after, utc, why in rows_]
 
     def __len__(self) -> int:
         return self._count()
@@ -252,8 +280,9 @@ class Spool:
 
     def _check(self, key: TraceKey, trace: Trace) -> None:
         unknown = [name for name in key.parameters if name not in self.meta.parameter_units]
+        unknown += [name for name in trace.readings if name not in self.meta.reading_units]
         if unknown:
-            raise InputError(f"{_name(key)}: no unit was given for the parameter", file=self.path, found=unknown[0])
+            raise InputError(f"{_name(key)}: no unit was given for it", file=self.path, found=unknown[0])
         if trace.time_s.ndim != 1 or trace.time_s.shape != trace.current_A.shape:
             shapes = f"time {trace.time_s.shape} and current {trace.current_A.shape}"
             raise InputError(f"{_name(key)}: {shapes}, expected one time a sample", file=self.path)
@@ -300,4 +329,5 @@ def _about_sha256(uid: str, created_utc: str, meta: str) -> str:
 
 
 def _name(key: TraceKey) -> str:
-    return f"point {key.point}, device {key.device}, repeat {key.repeat}"
+    kind = "" if key.kind == "decay" else f"{key.kind} "
+    return f"{kind}point {key.point}, device {key.device}, repeat {key.repeat}"

@@ -12,7 +12,7 @@ from xarray.core import indexing
 
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.protocols import Array
-from otters_lab.measurements.columns import Columns, attributes_of, variable_attributes
+from otters_lab.measurements.columns import all_columns, attributes_of, units_of, variable_attributes
 from otters_lab.measurements.layout import COORDINATES, SAMPLED, padded
 from otters_lab.measurements.spool import Spool
 
@@ -54,8 +54,7 @@ def open_spool(path: Path) -> xr.Dataset:
         if it is damaged (the samples are checked as they are read).
     """
     with Spool.open(path, read_only=True) as spool:
-        columns, meta, uid = Columns.of(spool), spool.meta, spool.uid
-    arrays = columns.arrays()
+        arrays, meta, uid = all_columns(spool), spool.meta, spool.uid
     shape = (len(arrays["n_samples"]), max([1, *arrays["n_samples"]]))
     variables = {}
     for name, units in SAMPLED.items():
@@ -64,6 +63,6 @@ def open_spool(path: Path) -> xr.Dataset:
         said.pop("coordinates")  # a Dataset knows its coordinates; only a file must name them
         variables[name] = xr.Variable(("trace", "sample"), lazy, said)
     for name, values in arrays.items():
-        variables[name] = xr.Variable(("trace",), values, variable_attributes(name, columns.units[name], meta))
+        variables[name] = xr.Variable(("trace",), values, variable_attributes(name, units_of(meta)[name], meta))
     coordinates = [*COORDINATES, *meta.parameter_units]
     return xr.Dataset(variables, attrs=attributes_of(meta, uid)).set_coords(coordinates)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5netcdf
 import numpy as np
 
 from otters_lab.core.protocols import Trace, TraceKey
-from otters_lab.measurements.columns import Columns, attributes_of, variable_attributes
+from otters_lab.measurements.columns import arrays_of, attributes_of, units_of, variable_attributes
 from otters_lab.measurements.digest import PayloadDigest
-from otters_lab.measurements.layout import SAMPLED, TEXTS, padded
+from otters_lab.measurements.layout import INTEGERS, SAMPLED, TEXTS, describe, padded
 from otters_lab.measurements.spool import Spool
 
 _CHUNK_BYTES = 1 << 18
@@ -22,38 +22,82 @@ _CHUNK_BYTES = 1 << 18
 _FILTERS: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
-def write_traces(file: h5netcdf.File, spool: Spool) -> str:
+class Extent(NamedTuple):
+    """How large a file must be: traces, samples of the longest, and bytes of the longest text by variable."""
+
+    n_traces: int
+    n_samples: int
+    text_bytes: dict[str, int]
+
+
+def extent_of(spool: Spool) -> Extent:
+    """One pass over the spool's records, without samples."""
+    n_traces, n_samples, widths = 0, 1, dict.fromkeys(TEXTS, 1)
+    for record in spool.records():
+        n_traces += 1
+        n_samples = max(n_samples, int(record.row["n_samples"]))
+        for name in TEXTS:
+            widths[name] = max(widths[name], len(str(record.row[name]).encode()))
+    return Extent(n_traces, n_samples, widths)
+
+
+def write_traces(file: h5netcdf.File, spool: Spool, extent: Extent) -> str:
     """Writes every variable and attribute but the header into an empty file; returns the payload digest."""
-    columns = Columns.of(spool)
-    arrays = columns.arrays()
-    n_traces, n_samples = len(spool), max([1, *arrays["n_samples"]])
-    file.dimensions = {"trace": n_traces, "sample": n_samples}
+    units = {**SAMPLED, **units_of(spool.meta)}
+    file.dimensions = {"trace": extent.n_traces, "sample": extent.n_samples}
+    for name, unit in units.items():
+        variable = _create(file, name, extent)
+        variable.attrs.update(variable_attributes(name, unit, spool.meta))
+        if name in TEXTS:
+            variable.attrs["_Encoding"] = "utf-8"
     digest = PayloadDigest()
-    _write_samples(file, spool, digest, (n_traces, n_samples))
-    for name, values in arrays.items():
-        _write_column(file, name, values, variable_attributes(name, columns.units[name], spool.meta))
-        digest.add(name, ("trace",), columns.units[name], values)
+    rows = _rows_of_a_chunk(extent)
+    for start, block in _blocks(spool, rows):
+        arrays = {
+            "time": np.stack([padded(trace.time_s, extent.n_samples) for _, trace in block]),
+            "current": np.stack([padded(trace.current_A, extent.n_samples) for _, trace in block]),
+            **arrays_of(
+                ((describe(key, trace), {**key.parameters, **trace.readings}) for key, trace in block),
+                units_of(spool.meta),
+            ),
+        }
+        for name, values in arrays.items():
+            dims = ("trace", "sample") if name in SAMPLED else ("trace",)
+            stored = _characters(values, extent.text_bytes[name]) if name in TEXTS else values
+            file[name][start : start + len(block)] = stored
+            digest.add(name, dims, units[name], values)
     attributes = attributes_of(spool.meta, spool.uid)
     for name, value in attributes.items():
         file.attrs[name] = value
     return digest.hexdigest(attributes)
 
 
-def _write_samples(file: h5netcdf.File, spool: Spool, digest: PayloadDigest, shape: tuple[int, int]) -> None:
-    n_traces, n_samples = shape
-    rows = min(n_traces, max(1, _CHUNK_BYTES // (8 * n_samples)))
-    chunks = (rows, min(n_samples, _CHUNK_BYTES // 8))
-    for name, units in SAMPLED.items():
-        variable = file.create_variable(name, ("trace", "sample"), "f8", fillvalue=np.nan, chunks=chunks, **_FILTERS)
-        variable.attrs.update(variable_attributes(name, units, spool.meta))
-    for start, block in _blocks(spool, rows):
-        samples = {
-            "time": np.stack([padded(trace.time_s, n_samples) for _, trace in block]),
-            "current": np.stack([padded(trace.current_A, n_samples) for _, trace in block]),
-        }
-        for name, values in samples.items():
-            file[name][start : start + len(block)] = values
-            digest.add(name, ("trace", "sample"), SAMPLED[name], values)
+def _rows_of_a_chunk(extent: Extent) -> int:
+    return min(extent.n_traces, max(1, _CHUNK_BYTES // (8 * extent.n_samples)))
+
+
+def _create(file: h5netcdf.File, name: str, extent: Extent) -> Any:
+    if name in SAMPLED:
+        chunks: tuple[int, ...] = (_rows_of_a_chunk(extent), min(extent.n_samples, _CHUNK_BYTES // 8))
+        return file.create_variable(name, ("trace", "sample"), "f8", fillvalue=np.nan, chunks=chunks, **_FILTERS)
+    if name not in TEXTS:
+        kind, fill = ("i8", None) if name in INTEGERS else ("f8", np.nan)
+        chunks = (min(extent.n_traces, _CHUNK_BYTES // 8),)
+        return file.create_variable(name, ("trace",), kind, fillvalue=fill, chunks=chunks, **_FILTERS)
+    # netCDF's way with text: characters with one more dimension. Unlike HDF5's own variable-length strings these
+    # pass through the checksum filter. xarray puts them together again.
+    width = extent.text_bytes[name]
+    dimension = f"string{width}"
+    if dimension not in file.dimensions:
+        file.dimensions[dimension] = width
+    chunks = (min(extent.n_traces, max(1, _CHUNK_BYTES // width)), width)
+    return file.create_variable(name, ("trace", dimension), "S1", chunks=chunks, **_FILTERS)
+
+
+def _characters(texts: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+    """Texts [trace] as single bytes [trace, width]."""
+    encoded = np.array([text.encode() for text in texts], dtype=f"S{width}")
+    return encoded.view("S1").reshape(len(texts), width)
 
 
 def _blocks(spool: Spool, rows: int) -> Iterator[tuple[int, list[tuple[TraceKey, Trace]]]]:
@@ -61,23 +105,3 @@ def _blocks(spool: Spool, rows: int) -> Iterator[tuple[int, list[tuple[TraceKey,
     while block := list(itertools.islice(traces, rows)):
         yield start, block
         start += len(block)
-
-
-def _write_column(file: h5netcdf.File, name: str, values: np.ndarray[Any, Any], said: dict[str, str]) -> None:
-    if name not in TEXTS:
-        fill = np.nan if values.dtype.kind == "f" else None
-        layout = {"chunks": (min(len(values), _CHUNK_BYTES // 8),), **_FILTERS}
-        variable = file.create_variable(name, ("trace",), values.dtype, data=values, fillvalue=fill, **layout)
-        variable.attrs.update(said)
-        return
-    # netCDF's way with text: characters with one more dimension. Unlike HDF5's own variable-length strings these
-    # pass through the checksum filter. xarray puts them together again.
-    encoded = np.array([text.encode() for text in values], dtype=np.bytes_)
-    width = max(1, encoded.dtype.itemsize)
-    dimension = f"string{width}"
-    if dimension not in file.dimensions:
-        file.dimensions[dimension] = width
-    characters = encoded.astype(f"S{width}").view("S1").reshape(len(values), width)
-    chunks = (min(len(values), max(1, _CHUNK_BYTES // width)), width)
-    variable = file.create_variable(name, ("trace", dimension), "S1", data=characters, chunks=chunks, **_FILTERS)
-    variable.attrs.update({**said, "_Encoding": "utf-8"})

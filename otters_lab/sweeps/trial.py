@@ -1,13 +1,17 @@
-"""One trace before the hours begin: is the range right, is there light, is there hum?"""
+"""Before the hours begin: a record in the dark and one decay. Is the range right, is there light, hum, room light?"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from otters_lab.core.protocols import Array, Trace
+from otters_lab.core.protocols import Array, DecaySource, Trace
+from otters_lab.instruments.bench import open_bench
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.sweeps.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class TrialReport:
     """What one trace shows; None where it has no samples to say it.
 
     range_use : largest |current| as a share of the range. signal_to_noise : drop over the decay / sd of one reading.
-    hum_A : amplitude at the line frequency in the lit samples (None where the sampling cannot show that frequency).
+    hum_A : amplitude at the line frequency in the dark; flicker_A : at twice that, as lamps on the mains give it. None
+    where the sampling cannot show that frequency.
     """
 
     status: str
@@ -27,6 +32,7 @@ class TrialReport:
     noise_A: float | None
     signal_to_noise: float | None
     hum_A: float | None
+    flicker_A: float | None
     edge_uncertainty_s: float
 
     def warnings(self) -> list[str]:
@@ -42,14 +48,33 @@ class TrialReport:
             found.append("the decay is less than 20 times the noise of a reading")
         if self.hum_A is not None and self.noise_A is not None and self.hum_A > 2 * self.noise_A:
             found.append("mains hum exceeds the noise: check guard and shielding, or integrate whole line cycles")
+        if self.flicker_A is not None and self.noise_A is not None and self.flicker_A > self.noise_A:
+            found.append("the dark current flickers at twice the line frequency: room light falls on the chip")
         steps = (self.baseline_A, self.plateau_A, self.noise_A)
         if None not in steps and abs((self.plateau_A or 0.0) - (self.baseline_A or 0.0)) < 5 * (self.noise_A or 0.0):
             found.append("the light makes no difference: check the source, the fibre and the switch")
         return found
 
 
-def report_trial(trace: Trace, line_frequency_Hz: float) -> TrialReport:
-    """Judges one trace."""
+def try_once(
+    plan: Plan, bench: BenchFile, *, decays: DecaySource | None = None, record: Path | None = None
+) -> TrialReport:
+    """Takes a record in the dark and the plan's first decay, and judges them; nothing is stored.
+
+    Raises
+    ------
+    InputError, InstrumentError
+        as `Bench.acquire`.
+    """
+    request = next(plan.traces()).request
+    with open_bench(bench, decays=decays, record=record) as open_:
+        dark = open_.acquire(replace(request, light=False, grid="linear", grid_points=None))
+        trace = open_.acquire(request)
+    return report_trial(trace, dark, bench.line_frequency)
+
+
+def report_trial(trace: Trace, dark_record: Trace, line_frequency_Hz: float) -> TrialReport:
+    """Judges one decay and a record in the dark."""
     t, current = trace.time_s, trace.current_A
     half = trace.aperture_s / 2
     dark = current[t + half < -trace.pulse_width_s]
@@ -67,7 +92,8 @@ def report_trial(trace: Trace, line_frequency_Hz: float) -> TrialReport:
         drop_A=drop,
         noise_A=noise,
         signal_to_noise=abs(drop) / noise if drop is not None and noise else None,
-        hum_A=_amplitude(t[len(dark) : len(dark) + len(lit)], lit, line_frequency_Hz),
+        hum_A=_amplitude(dark_record.time_s, dark_record.current_A, line_frequency_Hz),
+        flicker_A=_amplitude(dark_record.time_s, dark_record.current_A, 2 * line_frequency_Hz),
         edge_uncertainty_s=trace.edge_uncertainty_s,
     )
 
@@ -79,7 +105,7 @@ def _noise(values: Array) -> float:
 
 def _amplitude(t: Array, values: Array, frequency_Hz: float) -> float | None:
     """Amplitude of a sine at `frequency_Hz` by least squares; None where the samples cannot show it."""
-    if len(values) < 8 or np.median(np.diff(t)) > 0.5 / frequency_Hz or (t[-1] - t[0]) * frequency_Hz < 1:
+    if len(values) < 8 or np.median(np.diff(t)) > 0.4 / frequency_Hz or (t[-1] - t[0]) * frequency_Hz < 1:
         return None
     phase = 2 * math.pi * frequency_Hz * t
     design = np.stack([np.cos(phase), np.sin(phase), np.ones_like(t), t - t.mean()], axis=1)

@@ -17,6 +17,7 @@ from otters_lab.measurements.spool import spool_path
 from otters_lab.reports.figures import calibration_figure, capture_figure
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
+from otters_lab.sweeps.sweep import SweepOptions
 from otters_lab.training.checkpoint import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
@@ -87,7 +88,8 @@ def _sweep(folder: Path, path: Path) -> Capture:
     if not path.exists():
         plan = Plan(load_recipe(folder / "sweeps" / "decay.toml"))
         bench = load_bench(folder / "instruments" / "virtual.toml")
-        sweep_bench(plan, bench, chip="demo", note="demo", capture=path, resume=spool_path(path).exists())
+        options = SweepOptions(resume=spool_path(path).exists(), note="demo")
+        sweep_bench(plan, bench, chip="demo", capture=path, options=options)
     return load_capture(path)
 
 

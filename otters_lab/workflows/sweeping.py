@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.sweeps.plan import Plan
-from otters_lab.sweeps.sweep import SweepResult, check_plan, run_sweep, try_once
-from otters_lab.sweeps.trial import TrialReport
+from otters_lab.sweeps.sweep import SweepOptions, SweepResult, check_plan, run_sweep
+from otters_lab.sweeps.trial import TrialReport, try_once
 from otters_lab.workflows.decays import Decays, load_decays
 
 
@@ -36,8 +37,9 @@ def _check_recorded(plan: Plan, source: DecaySource, *, stops: bool) -> None:
 
     if not isinstance(source, ReplayedDecays):
         return
-    asked = Counter((request.device, request.drive_V, request.width_s) for request in plan.requests())
-    for (device, drive_V, width_s), points in asked.items():
+    settings = Counter((point.drive_V, point.width_s) for point in plan.points())
+    asked = ((device, *setting, points) for device in plan.devices for setting, points in settings.items())
+    for device, drive_V, width_s, points in asked:
         if device not in source.devices:  # the bench itself says so when it comes to it
             continue
         recorded, needed = source.repeats(device, drive_V, width_s), points * plan.recipe.model.repeats
@@ -51,27 +53,19 @@ def _check_recorded(plan: Plan, source: DecaySource, *, stops: bool) -> None:
 
 
 def sweep_bench(
-    plan: Plan, bench: BenchFile, *, chip: str, note: str, capture: Path, resume: bool, record: Path | None = None
+    plan: Plan, bench: BenchFile, *, chip: str, capture: Path, options: SweepOptions | None = None
 ) -> SweepResult:
     """`run_sweep` on the bench as its file describes it.
 
     Raises
     ------
-    InputError, InstrumentError, DamagedFileError
+    InputError, RefusedError, InstrumentError, DamagedFileError
         as `run_sweep` and `load_decays`.
     """
-    decays = check_sweep(plan, bench)
-    return run_sweep(
-        plan,
-        bench,
-        chip=chip,
-        note=note,
-        capture=capture,
-        resume=resume,
-        decays=decays.source if decays else None,
-        inputs=decays.inputs if decays else (),
-        record=record,
-    )
+    options, decays = options or SweepOptions(), check_sweep(plan, bench)
+    if decays is not None:
+        options = replace(options, decays=decays.source, inputs=decays.inputs)
+    return run_sweep(plan, bench, chip=chip, capture=capture, options=options)
 
 
 def try_bench(plan: Plan, bench: BenchFile, record: Path | None = None) -> TrialReport:
@@ -83,4 +77,4 @@ def try_bench(plan: Plan, bench: BenchFile, record: Path | None = None) -> Trial
         as `try_once` and `load_decays`.
     """
     decays = check_sweep(plan, bench)
-    return try_once(plan, bench, decays=decays.source if decays else None, record=record)
+    return try_once(plan.on(bench), bench, decays=decays.source if decays else None, record=record)

@@ -18,6 +18,7 @@ from otters_lab.core.files import sha256_file
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.core.provenance import sidecar_path
 from otters_lab.measurements.capture import load_capture, open_capture
+from otters_lab.measurements.layout import SCHEMA_VERSION
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal
 from otters_lab.measurements.seal_line import append_seal_line
@@ -132,7 +133,7 @@ def test_a_capture_of_a_later_schema_is_refused(make_capture: MakeCapture) -> No
     path = make_capture()
     sidecar_path(path).unlink()
     with h5py.File(path, "r+") as file:
-        file.attrs["schema_version"] = 2
+        file.attrs["schema_version"] = SCHEMA_VERSION + 1
     append_seal_line(path)
     with pytest.raises(InputError, match="schema version"):
         load_capture(path)

@@ -51,11 +51,12 @@ def test_xarray_opens_a_capture_as_it_is_with_units_on_every_variable(make_captu
             "plateau": "A",
             "gate": "V",
             "drive": "V",
-            **dict.fromkeys(("chip", "device", "point", "repeat", "status", "start_utc", "n_samples"), "1"),
+            **dict.fromkeys(("chip", "device", "point", "repeat", "kind", "point_id"), "1"),
+            **dict.fromkeys(("status", "start_utc", "n_samples"), "1"),
         }
         assert dataset["time"].dims == dataset["current"].dims == ("trace", "sample")
         assert dataset.attrs["origin"] == "synthetic"
-        assert dataset.attrs["schema_version"] == 1
+        assert dataset.attrs["schema_version"] == 2
         assert dataset.attrs["recipe"] == '# a recipe\nname = "decay"\n'
         assert json.loads(dataset.attrs["instruments"]) == {"meter": "OTTERS,VIRTUAL-2450,0,1"}
         assert json.loads(dataset.attrs["header"])["kind"] == "capture"

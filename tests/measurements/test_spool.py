@@ -73,7 +73,7 @@ def test_a_resumed_spool_knows_what_it_holds_and_goes_on(
     filled: Path, meta: CaptureMeta, key: MakeKey, trace: MakeTrace
 ) -> None:
     with Spool.open(filled, meta=meta.model_copy(update={"command": ["otters-lab", "sweep", "--resume"]})) as spool:
-        assert spool.keys() == {(0, 1, 0), (0, 2, 0), (0, 3, 0), (0, 4, 0), (0, 1, 1)}
+        assert [key(index) in spool for index in range(7)] == [True] * 5 + [False] * 2
         assert key(4) in spool
         assert key(5) not in spool
         spool.append(key(5), trace(5))

@@ -30,7 +30,7 @@ def plan(text=TEXT):
 def test_every_setting_device_and_repeat_is_planned_once():
     planned = list(plan().traces())
     assert len(planned) == len(plan()) == 4 * 4 * 3
-    assert len({trace.place for trace in planned}) == 48
+    assert len({(trace.kind, trace.point, trace.device, trace.repeat) for trace in planned}) == 48
     assert {trace.request.drive_V for trace in planned} == {3.0, 5.0}
 
 
@@ -83,15 +83,19 @@ def make_trace(current, status="ok"):
 
 def test_a_trial_finds_hum_at_the_line_frequency():
     rng = np.random.default_rng(0)
-    quiet = make_trace(lambda t: 1e-6 * (t > -0.4) + 1e-9 * rng.normal(size=t.size))
-    hum = make_trace(lambda t: 1e-6 * (t > -0.4) + 5e-9 * np.sin(2 * np.pi * 50 * t) + 1e-9 * rng.normal(size=t.size))
-    assert report_trial(quiet, 50.0).hum_A < 1e-9
-    assert report_trial(hum, 50.0).hum_A == pytest.approx(5e-9, rel=0.1)
+    decay = make_trace(lambda t: 1e-6 * (t > -0.4) + 1e-9 * rng.normal(size=t.size))
+    quiet = make_trace(lambda t: 1e-9 * rng.normal(size=t.size))
+    hum = make_trace(lambda t: 5e-9 * np.sin(2 * np.pi * 50 * t) + 1e-9 * rng.normal(size=t.size))
+    assert report_trial(decay, quiet, 50.0).hum_A < 1e-9
+    assert report_trial(decay, hum, 50.0).hum_A == pytest.approx(5e-9, rel=0.1)
+    assert report_trial(decay, hum, 25.0).flicker_A == pytest.approx(5e-9, rel=0.1)
+    assert any("room light" in warning for warning in report_trial(decay, hum, 25.0).warnings())
 
 
 def test_a_trial_warns_of_no_light_a_full_range_and_a_flag():
     rng = np.random.default_rng(0)
-    dark = report_trial(make_trace(lambda t: 9.9e-6 + 1e-9 * rng.normal(size=t.size), "overflow"), 50.0)
+    full = make_trace(lambda t: 9.9e-6 + 1e-9 * rng.normal(size=t.size), "overflow")
+    dark = report_trial(full, full, 50.0)
     words = " ".join(dark.warnings())
     assert "light makes no difference" in words
     assert "range is nearly full" in words

@@ -12,7 +12,7 @@ from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import load_capture
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import recipe_from
-from otters_lab.sweeps.sweep import run_sweep
+from otters_lab.sweeps.sweep import SweepOptions, run_sweep
 
 TEXT = """
 devices = "1-2"
@@ -36,8 +36,7 @@ def remembering(tmp_path):
 
 def test_a_resumed_sweep_equals_an_undisturbed_one(remembering, tmp_path, monkeypatch):
     plan = Plan(recipe_from(TomlText(Path("recipe.toml"), TEXT, tomllib.loads(TEXT))))
-    options = {"chip": "A1", "note": "", "resume": False}
-    run_sweep(plan, remembering, capture=tmp_path / "straight.h5", **options)
+    run_sweep(plan, remembering, chip="A1", capture=tmp_path / "straight.h5")
     taken = []
     acquire = Bench.acquire
 
@@ -49,12 +48,15 @@ def test_a_resumed_sweep_equals_an_undisturbed_one(remembering, tmp_path, monkey
 
     monkeypatch.setattr(Bench, "acquire", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(plan, remembering, capture=tmp_path / "broken.h5", **options)
+        run_sweep(plan, remembering, chip="A1", capture=tmp_path / "broken.h5")
     monkeypatch.setattr(Bench, "acquire", acquire)
-    result = run_sweep(plan, remembering, capture=tmp_path / "broken.h5", **{**options, "resume": True})
+    options = SweepOptions(resume=True)
+    result = run_sweep(plan, remembering, chip="A1", capture=tmp_path / "broken.h5", options=options)
     assert result.resumed_from == 38
     straight, broken = load_capture(tmp_path / "straight.h5"), load_capture(tmp_path / "broken.h5")
     np.testing.assert_allclose(broken.current_A, straight.current_A, rtol=1e-9)
     np.testing.assert_array_equal(broken.time_s, straight.time_s)
+    assert [(seam["trace"], seam["why"]) for seam in broken.seams] == [(38, "resumed")]
+    assert straight.seams == []
     first, last = straight.table["baseline_A"].iloc[[0, -1]]
     assert last > first + 20 * 8e-7  # more than twenty plateaus have piled up
