@@ -146,11 +146,13 @@ METERS: Mapping[str, MeterDriver] = {
     **_SERIES_B2900,
     # Digitising volts behind an amplifier. DMM7510-901-01 Rev. B (the sister model) p. 8-83: aperture 1 us to 1 ms in
     # steps of 1 us, no longer than the sample interval; 1000 to 1e6 samples a second. Ranges as public code lists them;
-    # 100 V and more are left out: what an amplifier gives needs none. Samples: as for the 2450.
+    # 100 V and more are left out: what an amplifier gives needs none. Samples: as for the 2450. Nobody else's driver
+    # digitises: what these show of the twin is its functions, ranges and readings as a multimeter.
     "keithley-dmm6500": MeterDriver(
         model="Keithley DMM6500",
         validated="manual",
-        evidence="DMM7510-901-01 Rev. B, 2461-901-01 (sister models); spelling as in public code for the DMM6500",
+        evidence="digitising: DMM7510-901-01 Rev. B, 2461-901-01 (sister models), spelling as in public code; "
+        "as a multimeter: QCoDeS's Keithley6500 and PyMeasure's KeithleyDMM6500, unmodified on our twin",
         build=f"{_DRIVERS}.dmm6500_meter:build",
         twin=f"{_TWINS}.dmm6500:twin",
         ranges_A=(),
