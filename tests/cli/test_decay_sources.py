@@ -111,6 +111,7 @@ def test_a_dry_run_says_what_the_times_are_worth_and_a_capture_keeps_it(cli, ben
     assert code == 0
     assert "light's edge: by trigger, known to 1 us" in out
     assert "timestamps: resolution unknown, jitter unknown" in out
+    assert "range: unknown, shortest settled interval unknown" in out
     same_recipe.write_text(REPLAY.replace('window = "1 s"', 'window = "100 ms"').replace("repeats = 5", "repeats = 1"))
     code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run", "--json")
     assert json.loads(out)["warnings"] == ["level 1 lies before the first sample after the light's edge"]

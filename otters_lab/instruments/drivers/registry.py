@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, load
 from otters_lab.instruments.drivers.options import FILTER_COUNTS
 from otters_lab.instruments.drivers.own import load_own
+from otters_lab.instruments.drivers.settling import SETTLING_2600
 from otters_lab.instruments.roles import LightSource, Meter, Switch
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _series_2600(name: str, build: str, ranges_A: tuple[float, ...], bias_V: flo
         },
         dead_s=35e-6,
         error_query="print(errorqueue.next())",
+        settling_s={range_A: time_s for range_A, time_s in SETTLING_2600.items() if range_A in ranges_A},
     )
 
 
@@ -165,7 +167,7 @@ METERS: Mapping[str, MeterDriver] = {
         ranges_V=(0.1, 1.0, 10.0),
     ),
     # 6487-901-01 p. 6-5, 7-5, 14-10; 6485-901-01 p. 6-5. Where the two take different numbers of readings or arms, or
-    # the page was not at hand, the smaller one stands. Analog settling (ms on the low ranges) is in no number.
+    # the page was not at hand, the smaller one stands. Their analog rise times were not at hand.
     "keithley-6485": MeterDriver(
         model="Keithley 6485",
         validated="manual",
