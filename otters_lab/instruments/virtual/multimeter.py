@@ -1,8 +1,9 @@
 """The multimeter of a DMM6500's twin: functions, ranges, integration, averaging, relative offset, display, READ?.
 
-As QCoDeS's Keithley6500 and PyMeasure's KeithleyDMM6500 send it: the manual, DMM6500-901-01, was not at hand. Both take
-SENSe:FUNCtion? to answer without quotes; it is set with them. Of the functions DC volts are measured, the amplifier's
-output, and DC amperes, which are none: nothing is wired there. The others can be set, not read.
+As QCoDeS's Keithley6500 and PyMeasure's KeithleyDMM6500 send it: the manual, DMM6500-901-01, was not at hand. QCoDeS's
+takes SENSe:FUNCtion? to answer without quotes, PyMeasure's takes either; it is set with them. Of the functions DC volts
+are measured, the amplifier's output, and DC amperes, which are none: nothing is wired there. The others can be set, not
+read.
 """
 
 from __future__ import annotations
