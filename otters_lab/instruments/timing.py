@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from otters_lab.core.protocols import Array
+from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.acquire import TraceRequest, edge_uncertainty_s
 from otters_lab.instruments.benchfile import BenchFile
 
@@ -20,8 +21,10 @@ _BETA, _C, _T = 0.495, 1 / 110.989, 15
 class Timing:
     """Times of one take, in seconds; None is unknown, never 0.
 
-    shortest_interval_s : the meter can begin a reading this often at this aperture; settling of the range, which no
-        manual of ours gives by range, is not in it.
+    shortest_interval_s : the meter can begin a reading this often at this aperture, settled or not.
+    settling_s : time in which a reading settles on the range after a step of the current, as the meter's manual or
+        data sheet states it; None where none was found.
+    shortest_settled_s : the meter can begin a reading this often and each is settled, whatever the current did before.
     timestamp_resolution_s, timestamp_jitter_s : of the meter's own timestamps, as the registry states them.
     sync, edge_uncertainty_s : what begins the light, and how well its falling edge is known on the meter's axis.
     first_sample_s : middle of the first aperture that lies after the edge; None if there is none.
@@ -32,7 +35,10 @@ class Timing:
 
     interval_s: float
     aperture_s: float
+    range_A: float
     shortest_interval_s: float
+    settling_s: float | None
+    shortest_settled_s: float | None
     timestamp_resolution_s: float | None
     timestamp_jitter_s: float | None
     sync: Literal["trigger", "software"]
@@ -44,6 +50,10 @@ class Timing:
     def warnings(self) -> list[str]:
         """What a reader of the capture ought to know beforehand."""
         found = []
+        if self.settling_s is not None and self.interval_s < self.settling_s * (1 - 1e-9):
+            interval, settling = format_quantity(self.interval_s, "s"), format_quantity(self.settling_s, "s")
+            place = f"the {format_quantity(self.range_A, 'A')} range"
+            found.append(f"the interval of {interval} is shorter than the {settling} in which {place} settles")
         if self.levels_before_first:
             found.append(f"{_levels(self.levels_before_first)} before the first sample after the light's edge")
         if self.levels_within_uncertainty:
@@ -55,6 +65,7 @@ def timing(request: TraceRequest, bench: BenchFile, window_s: float | None = Non
     """The times of a take on a bench; `window_s` is W, in which the levels 0..T lie."""
     meter, light = bench.meter.known, bench.light.known
     aperture_s = request.aperture_s * bench.meter.filter
+    shortest_s, settling_s = max(meter.interval_s[0], aperture_s + meter.dead_s), meter.settling_of(request.range_A)
     first_s = _first_sample_s(request, bench, aperture_s)
     edge_s = edge_uncertainty_s(bench)
     before = within = None
@@ -65,7 +76,10 @@ def timing(request: TraceRequest, bench: BenchFile, window_s: float | None = Non
     return Timing(
         interval_s=request.interval_s,
         aperture_s=aperture_s,
-        shortest_interval_s=max(meter.interval_s[0], aperture_s + meter.dead_s),
+        range_A=request.range_A,
+        shortest_interval_s=shortest_s,
+        settling_s=settling_s,
+        shortest_settled_s=None if settling_s is None else max(shortest_s, settling_s),
         timestamp_resolution_s=meter.timestamp_resolution_s,
         timestamp_jitter_s=meter.timestamp_jitter_s,
         sync=light.sync,

@@ -22,12 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.instruments.benchfile import BenchFile, load_bench
+from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.virtual.assemble import build_virtual
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "instruments" / "virtual.toml"
 HAS_QCODES = importlib.util.find_spec("qcodes") is not None
 TIMEOUT_S = 0.3
+# What stands before the twin of a voltmeter.
+AMPLIFIER = {"gain": "1e6 V/A", "bandwidth": "1 MHz", "output_limit": "10 V", "inverting": False}
 READ_ONLY = object()  # asked for, not set
 
 
@@ -126,10 +130,15 @@ def of_pymeasure(name: str, role: str, twin: str, class_path: str, error: Any, t
         )
         return getattr(importlib.import_module(module), class_name)(adapter)
 
+    def write(instrument: Any, path: str, value: Any) -> None:
+        owner, name = reach(instrument, path)
+        if not hasattr(type(owner), name):  # or Python would make an attribute of it, which reads back well
+            raise AttributeError(f"{type(owner).__name__} has no {name}")
+        setattr(owner, name, value)
+
     return Driver(
-        name, role, twin, make,
+        name, role, twin, make, write=write,
         read=lambda instrument, path: getattr(*reach(instrument, path)),
-        write=lambda instrument, path, value: setattr(*reach(instrument, path), value),
         error=error, close=lambda instrument: instrument.adapter.connection.close(), tries=tries, **more,
     )  # fmt: skip
 
@@ -175,7 +184,9 @@ def try_driver(driver: Driver, route: str) -> list[Row]:
     """Every property of one driver on one route."""
     bench = load_bench(BENCH)
     if driver.role == "meter":
-        bench = bench.model_copy(update={"meter": bench.meter.model_copy(update={"driver": driver.twin})})
+        amplifier = AmplifierTable.model_validate(AMPLIFIER) if METERS[driver.twin].ranges_V else None
+        meter = bench.meter.model_copy(update={"driver": driver.twin, "amplifier": amplifier})
+        bench = bench.model_copy(update={"meter": meter})
     rows = []
     with ROUTES[route](bench, driver.role, driver.identity) as (library, address), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # upstream's deprecations are not ours to judge
@@ -263,6 +274,24 @@ PYMEASURE_33500 = each(
     ("burst_period", 1.0), ("arb_srate", 1e5),
 )  # fmt: skip
 
+PYMEASURE_6500 = each(
+    ("command_set", "SCPI"), ("mode", "voltage"), ("line_frequency", READ_ONLY, 50), ("range", 10.0),
+    ("autorange_enabled", True), ("autorange_enabled", False), ("nplc", 0.5), ("aperture", 0.02),
+    ("nplc", READ_ONLY, 1), ("relative", 0.5), ("relative_enabled", True), ("relative_enabled", False), ("digits", 5),
+    ("autozero_enabled", False), ("terminals_used", READ_ONLY, "FRONT"), ("voltage_range", 1.0),
+    ("voltage_relative", 0.25), ("voltage_relative_enabled", True), ("voltage_relative_enabled", False),
+    ("voltage_nplc", 0.01), ("voltage_digits", 4), ("points_in_buffer", READ_ONLY, 0), ("voltage", READ_ONLY, finite),
+    ("points_in_buffer", READ_ONLY, 1), ("buffer_points", 1000), ("data_format", "ASC"), ("current_range", 1e-3),
+    ("current_nplc", 2.0), ("current_relative", 1e-3), ("current_digits", 3), ("mode", "current"),
+    ("current", READ_ONLY, 0.0), ("current_ac_range", 0.1), ("current_ac_bandwidth", 30), ("current_ac_digits", 5),
+    ("mode", "voltage ac"), ("range", 100.0), ("detector_bandwidth", 300), ("voltage_ac_range", 10.0),
+    ("voltage_ac_relative", 0.1), ("voltage_ac_bandwidth", 3), ("resistance_range", 1e4), ("resistance_nplc", 5.0),
+    ("resistance_digits", 6), ("resistance_4W_range", 1e6), ("resistance_4W_nplc", 0.1), ("mode", "resistance 4W"),
+    ("nplc", 3.0), ("temperature_nplc", 1.0), ("mode", "temperature"), ("scan_count", 3), ("scan_interval", 5),
+    ("mode", "frequency"), ("mode", "period"), ("mode", "capacitance"), ("diode_bias", 1e-3),
+    ("scan_id", READ_ONLY, lambda reply: bool(reply)),
+)  # fmt: skip
+
 QCODES_2400 = each(
     ("mode", "VOLT"), ("rangev", 2.0), ("rangei", 1e-4), ("compliancev", 10.0), ("compliancei", 1e-3),
     ("compliancei", 2e-7), ("sense", "CURR"), ("nplcv", 0.1), ("nplci", 0.5), ("output", True), ("volt", 0.5),
@@ -296,6 +325,19 @@ QCODES_2601 = [
     for name, value, expected in [row]
 ]
 
+QCODES_6500 = each(
+    ("mode", "dc voltage"), ("nplc", 0.5), ("range", 10.0), ("auto_range_enabled", True),
+    ("auto_range_enabled", False), ("digits", READ_ONLY, 6), ("digits", 5), ("averaging_type", "moving"),
+    ("averaging_type", "repeat"), ("averaging_count", 5), ("averaging_enabled", True), ("averaging_enabled", False),
+    ("amplitude", READ_ONLY, finite), ("display_backlight", "On 100"), ("display_backlight", "Off"),
+    ("display_backlight", "Blackout"), ("trigger_count", 10), ("trigger_timer", 0.1), ("trigger1_delay", 0.5),
+    ("trigger4_delay", 2.0), ("trigger1_source", "external"), ("trigger2_source", "timer1"),
+    ("trigger3_source", "bus"), ("trigger4_source", "immediate"), ("mode", "dc current"), ("range", 1e-3),
+    ("nplc", 2.0), ("amplitude", READ_ONLY, 0.0), ("mode", "ac voltage"), ("range", 100.0), ("mode", "ac current"),
+    ("mode", "2w resistance"), ("range", 1e4), ("mode", "4w resistance"), ("mode", "temperature"), ("nplc", 1.0),
+    ("mode", "frequency"),
+)  # fmt: skip
+
 QCODES_33522 = each(
     ("ch1.function_type", "PULS"), ("ch1.frequency", 2e3), ("ch1.trigger_source", "EXT"), ("ch1.trigger_slope", "POS"),
     ("ch1.trigger_delay", 0.1), ("ch1.burst_state", "ON"), ("ch1.burst_mode", "N Cycle"), ("ch1.burst_ncycles", 3),
@@ -312,6 +354,8 @@ def drivers() -> list[Driver]:
                      scpi_error, PYMEASURE_2400),
         of_pymeasure("PyMeasure Keithley2600", "meter", "keithley-2612b", "pymeasure.instruments.keithley.Keithley2600",
                      lambda instrument: instrument.ask("print(errorqueue.next())"), PYMEASURE_2600),
+        of_pymeasure("PyMeasure KeithleyDMM6500", "meter", "keithley-dmm6500",
+                     "pymeasure.instruments.keithley.KeithleyDMM6500", scpi_error, PYMEASURE_6500),
         of_pymeasure("PyMeasure Agilent33500", "light", "agilent-33500", "pymeasure.instruments.agilent.Agilent33500",
                      scpi_error, PYMEASURE_33500),
     ]  # fmt: skip
@@ -323,6 +367,7 @@ def drivers() -> list[Driver]:
                       QCODES_2601),
             of_qcodes("QCoDeS Keithley2600 (2636B)", "meter", "keithley-2636b", "Keithley2636B", "Keithley",
                       QCODES_2600),
+            of_qcodes("QCoDeS Keithley6500", "meter", "keithley-dmm6500", "Keithley6500", "Keithley", QCODES_6500),
             of_qcodes("QCoDeS Keysight33522B", "light", "agilent-33500", "Keysight33522B", "Keysight", QCODES_33522,
                       identity="Agilent Technologies,33522B,VIRTUAL,2.03-1.19-2.00-52-00"),
         ]  # fmt: skip
@@ -330,6 +375,7 @@ def drivers() -> list[Driver]:
 
 
 _NOT_MODELLED = "the twin does not model it: -113"
+_NO_FUNCTION = "the twin has no such function: -224"
 _NOT_A_CHOICE = "a range taken for a list of choices: ValueError for all but 0.001 and 25"
 _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "PyMeasure Keithley2400": {
@@ -343,6 +389,13 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("ChA.measure_nplc", "0.1"): ("upstream", _NOT_A_CHOICE),
         ("ChA.measure_nplc", "1.0"): ("upstream", _NOT_A_CHOICE),
         ("ChA.measure_nplc", "read"): ("upstream", "the reply 1.0 is taken for an index into [0.001, 25]: 25"),
+    },
+    "PyMeasure KeithleyDMM6500": {
+        ("mode", "'frequency'"): ("ours", _NO_FUNCTION),
+        ("mode", "'period'"): ("ours", _NO_FUNCTION),
+        ("mode", "'capacitance'"): ("ours", _NO_FUNCTION),
+        ("diode_bias", "0.001"): ("ours", _NOT_MODELLED),
+        ("scan_id", "read"): ("ours", _NOT_MODELLED),
     },
     "PyMeasure Agilent33500": {
         ("amplitude", "1.0"): ("ours", _NOT_MODELLED),
@@ -373,6 +426,13 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     },
     "QCoDeS Keithley2600 (2636B)": {
         ("smua.measurerange_i", "0.01"): ("upstream", "its table of ranges has 10 uA twice and no 10 mA"),
+    },
+    "QCoDeS Keithley6500": {
+        ("auto_range_enabled", "False"): ("upstream", "the truth of the reply's text is taken: 0 reads as True"),
+        ("averaging_enabled", "False"): ("upstream", "the truth of the reply's text is taken: 0 reads as True"),
+        ("digits", "5"): ("upstream", "set by a query, DISP:VOLT:DC:DIG? 5"),
+        ("display_backlight", "'Blackout'"): ("upstream", "waits for BLACkout, in mixed case, in the reply"),
+        ("mode", "'frequency'"): ("ours", _NO_FUNCTION),
     },
     "QCoDeS Keysight33522B": {
         ("ch1.amplitude", "1.0"): ("ours", _NOT_MODELLED),

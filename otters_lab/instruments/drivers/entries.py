@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,7 +41,8 @@ class MeterDriver(Entry):
     and no ranges in amperes: these follow from the amplifier in front of it. `compliances_A` lists current limits where
     only some can be set. `trigger_out` says whether it gives one trigger at the start of an acquisition; without, only
     a light that software starts can follow it. `timestamp_resolution_s` and `timestamp_jitter_s` are those of its
-    timestamps by its manual or data sheet; None is unknown.
+    timestamps by its manual or data sheet; None is unknown. `settling_s` is the time (s) in which a reading settles on
+    a range (A) after a step of the current, as the manual or data sheet states it; a range that is missing is unknown.
     """
 
     ranges_A: tuple[float, ...]
@@ -57,6 +59,11 @@ class MeterDriver(Entry):
     trigger_out: bool = True
     timestamp_resolution_s: float | None = None
     timestamp_jitter_s: float | None = None
+    settling_s: Mapping[float, float] = field(default_factory=dict)
+
+    def settling_of(self, range_A: float) -> float | None:
+        """Settling time (s) of a range (A); None is unknown."""
+        return next((time_s for known, time_s in self.settling_s.items() if math.isclose(known, range_A)), None)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriv
 from otters_lab.instruments.drivers.mapped import load_class
 from otters_lab.instruments.drivers.options import FILTER_COUNTS
 from otters_lab.instruments.drivers.own import is_own, load_own
+from otters_lab.instruments.drivers.settling import SETTLING_2600
 from otters_lab.instruments.roles import BiasSource, LightSource, Meter, PowerMeter, Switch, TemperatureStage
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _series_2600(name: str, build: str, ranges_A: tuple[float, ...], bias_V: flo
         },
         dead_s=35e-6,
         error_query="print(errorqueue.next())",
+        settling_s={range_A: time_s for range_A, time_s in SETTLING_2600.items() if range_A in ranges_A},
     )
 
 
@@ -148,11 +150,13 @@ METERS: Mapping[str, MeterDriver] = {
     **_SERIES_B2900,
     # Digitising volts behind an amplifier. DMM7510-901-01 Rev. B (the sister model) p. 8-83: aperture 1 us to 1 ms in
     # steps of 1 us, no longer than the sample interval; 1000 to 1e6 samples a second. Ranges as public code lists them;
-    # 100 V and more are left out: what an amplifier gives needs none. Samples: as for the 2450.
+    # 100 V and more are left out: what an amplifier gives needs none. Samples: as for the 2450. Nobody else's driver
+    # digitises: what these show of the twin is its functions, ranges and readings as a multimeter.
     "keithley-dmm6500": MeterDriver(
         model="Keithley DMM6500",
         validated="manual",
-        evidence="DMM7510-901-01 Rev. B, 2461-901-01 (sister models); spelling as in public code for the DMM6500",
+        evidence="digitising: DMM7510-901-01 Rev. B, 2461-901-01 (sister models), spelling as in public code; "
+        "as a multimeter: QCoDeS's Keithley6500 and PyMeasure's KeithleyDMM6500, unmodified on our twin",
         build=f"{_DRIVERS}.dmm6500_meter:build",
         twin=f"{_TWINS}.dmm6500:twin",
         ranges_A=(),
@@ -165,7 +169,7 @@ METERS: Mapping[str, MeterDriver] = {
         ranges_V=(0.1, 1.0, 10.0),
     ),
     # 6487-901-01 p. 6-5, 7-5, 14-10; 6485-901-01 p. 6-5. Where the two take different numbers of readings or arms, or
-    # the page was not at hand, the smaller one stands. Analog settling (ms on the low ranges) is in no number.
+    # the page was not at hand, the smaller one stands. Their analog rise times were not at hand.
     "keithley-6485": MeterDriver(
         model="Keithley 6485",
         validated="manual",

@@ -123,6 +123,13 @@ def choice(text: str, words: Sequence[str]) -> str:
     raise ScpiError(-224)
 
 
+def quoted(text: str) -> str:
+    """A string parameter without its quotes, which may be single or double."""
+    if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
+        raise ScpiError(-104)
+    return text[1:-1]
+
+
 def boolean(text: str) -> bool:
     """ON, OFF, 1 or 0."""
     word = text.upper()
