@@ -27,6 +27,8 @@ class TimedReadings(ScpiInstrument):
     `columns`: of a buffer row; `most`: readings that the buffer can hold.
     """
 
+    _buffer: Array
+
     def __init__(self, identity: str, world: World, columns: int, most: int) -> None:
         super().__init__(identity)
         self._world = world
