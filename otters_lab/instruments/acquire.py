@@ -89,6 +89,12 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         asked = format_quantity(request.bias_V, "V")
         problems.append(f"bias is {asked}, but the {meter.model} has no source: the bias must be 0 V")
     outside("bias", abs(request.bias_V), 0.0, meter.bias_V or math.inf, "V", "meter")
+    for limit_A, bias_V in zip(meter.compliances_A, meter.compliance_bias_V, strict=False):
+        if math.isclose(limits.compliance, limit_A) and bias_V * (1 + _SLACK) < abs(request.bias_V) <= meter.bias_V:
+            problems.append(
+                f"bias is {format_quantity(abs(request.bias_V), 'V')}, the {meter.model} limits the current to "
+                f"{format_quantity(limit_A, 'A')} up to {format_quantity(bias_V, 'V')} only"
+            )
     if meter.aperture_s:
         outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
     else:
