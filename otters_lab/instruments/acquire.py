@@ -101,6 +101,13 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         asked = format_quantity(request.bias_V, "V")
         problems.append(f"bias is {asked}, but the {source.model} has no source: the bias must be 0 V")
     outside("bias", abs(request.bias_V), 0.0, bias_V or math.inf, "V", "meter" if bench.drain is None else "drain")
+    for limit_A, reach_V in zip(meter.compliances_A, meter.compliance_bias_V, strict=False):
+        sourced_V = abs(request.bias_V) if bench.drain is None else 0.0
+        if math.isclose(limits.compliance, limit_A) and reach_V * (1 + _SLACK) < sourced_V <= meter.bias_V:
+            problems.append(
+                f"bias is {format_quantity(abs(request.bias_V), 'V')}, the {meter.model} limits the current to "
+                f"{format_quantity(limit_A, 'A')} up to {format_quantity(reach_V, 'V')} only"
+            )
     if request.gate_V is not None:
         if bench.gate is None or limits.gate is None:
             problems.append(f"gate is {format_quantity(request.gate_V, 'V')}, and the bench has no [gate]")

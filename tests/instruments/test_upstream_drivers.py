@@ -9,11 +9,12 @@ import pytest
 import pyvisa
 from pymeasure.adapters import VISAAdapter
 from pymeasure.instruments.agilent import Agilent33500
-from pymeasure.instruments.keithley import Keithley2700
+from pymeasure.instruments.keithley import Keithley2700, Keithley6517B
 
-from otters_lab.instruments.benchfile import BenchFile, InstrumentEntry
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.benchtables import InstrumentEntry
 from otters_lab.instruments.drivers.registry import build
-from otters_lab.instruments.virtual.assemble import VirtualBench
+from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
 ENDS = {"read_termination": "\n", "write_termination": "\n"}
 
@@ -52,6 +53,64 @@ def test_pymeasures_matrix_closes_reads_back_and_opens(twins: VirtualBench) -> N
     assert matrix.closed_channels == []
     assert matrix.check_errors() == []
     adapter.connection.close()
+
+
+@pytest.fixture
+def electrometer(quiet: BenchFile) -> Iterator[tuple[VirtualBench, Keithley6517B]]:
+    """PyMeasure's electrometer on the first device of the quiet bench, set up for amps with the source on.
+
+    PyMeasure has no command for zero check nor for joining source and ammeter.
+    """
+    bench = quiet.model_copy(update={"meter": quiet.meter.model_copy(update={"driver": "keithley-6517b"})})
+    virtual = build_virtual(bench)
+    virtual.world.closed_channels.add(bench.switch.channels[1])
+    adapter = VISAAdapter(bench.meter.address, visa_library=virtual.library, **ENDS)
+    instrument = Keithley6517B(adapter)
+    instrument.measure_current(nplc=1, current=2e-7, auto_range=False)
+    instrument.source_voltage = 0.5
+    instrument.write(":SYST:ZCH 0;:SOUR:VOLT:MCON 1")
+    instrument.enable_source()
+    yield virtual, instrument
+    adapter.connection.close()
+
+
+def test_pymeasures_electrometer_reads_what_the_chip_gives(electrometer: tuple[VirtualBench, Keithley6517B]) -> None:
+    _, instrument = electrometer
+    assert instrument.source_enabled
+    assert instrument.current == pytest.approx(20e-9, rel=1e-4)
+    instrument.current_range = 2e-9
+    assert instrument.current == 9.9e37  # an overflow, for PyMeasure a current
+    instrument.write(":SYST:ZCH 1")
+    assert instrument.current == 9.91e37  # and so is a reading under zero check
+    instrument.disable_source()
+    assert not instrument.source_enabled
+    assert instrument.check_errors() == []
+
+
+def test_pymeasures_buffer_fills_and_says_so(electrometer: tuple[VirtualBench, Keithley6517B]) -> None:
+    """What PyMeasure lacks is written by hand: the trigger count, the elements, and what *STB? is to tell."""
+    virtual, instrument = electrometer
+    instrument.buffer_points = 5
+    instrument.reset_buffer()
+    instrument.write(":TRIG:COUN 5;:FORM:ELEM READ;:TRAC:ELEM NONE;:STAT:MEAS:ENAB 512;*SRE 1")
+    instrument.start_buffer()
+    assert not instrument.is_buffer_full()
+    virtual.world.clock.sleep(0.2)
+    assert instrument.is_buffer_full()
+    assert list(instrument.buffer_data) == pytest.approx([20e-9] * 5, rel=1e-4)
+    assert instrument.check_errors() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("source_voltage_range", 1000.0), ("source_current_resistance_limit", False)]
+)
+def test_pymeasures_electrometer_sends_two_headers_that_the_manual_lacks(
+    electrometer: tuple[VirtualBench, Keithley6517B], name: str, value: Any
+) -> None:
+    """Why our own driver sends others."""
+    _, instrument = electrometer
+    setattr(instrument, name, value)
+    assert [error[0] for error in instrument.check_errors()] == [-113]
 
 
 def test_our_roles_pass_the_identity_on(twins: VirtualBench, shipped: BenchFile) -> None:

@@ -39,10 +39,11 @@ class MeterDriver(Entry):
     the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
     the next (s). `aperture_s` takes the place of `nplc` where apertures are set in seconds. A voltmeter has `ranges_V`
     and no ranges in amperes: these follow from the amplifier in front of it. `compliances_A` lists current limits where
-    only some can be set. `trigger_out` says whether it gives one trigger at the start of an acquisition; without, only
-    a light that software starts can follow it. `timestamp_resolution_s` and `timestamp_jitter_s` are those of its
-    timestamps by its manual or data sheet; None is unknown. `settling_s` is the time (s) in which a reading settles on
-    a range (A) after a step of the current, as the manual or data sheet states it; a range that is missing is unknown.
+    only some can be set, `compliance_bias_V` the largest bias with each where it is not `bias_V`. `trigger_out` says
+    whether it gives one trigger at the start of an acquisition; without, only a light that software starts can follow
+    it. `timestamp_resolution_s` and `timestamp_jitter_s` are those of its timestamps by its manual or data sheet; None
+    is unknown. `settling_s` is the time (s) in which a reading settles on a range (A) after a step of the current, as
+    the manual or data sheet states it; a range that is missing is unknown.
     """
 
     ranges_A: tuple[float, ...]
@@ -56,6 +57,7 @@ class MeterDriver(Entry):
     aperture_s: tuple[float, float] | None = None
     ranges_V: tuple[float, ...] = ()
     compliances_A: tuple[float, ...] = ()
+    compliance_bias_V: tuple[float, ...] = ()
     trigger_out: bool = True
     timestamp_resolution_s: float | None = None
     timestamp_jitter_s: float | None = None

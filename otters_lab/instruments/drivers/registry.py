@@ -197,7 +197,29 @@ METERS: Mapping[str, MeterDriver] = {
         bias_V=500.0,
         compliance_over_range=0.0,
         compliances_A=(25e-6, 250e-6, 2.5e-3, 25e-3),
+        compliance_bias_V=(500.0, 500.0, 500.0, 10.0),
         trigger_out=False,
+    ),
+    # 6517B-901-01 Rev. C: p. 14-63, 8-4, 8-5; NPLC, timer and the source's two limits as public code quotes the manual.
+    # Neither analog settling (seconds on 20 pA) nor the fastest reading rate is in a number: late readings show in the
+    # timestamps. What the compliance means: keithley6517b_meter.
+    "keithley-6517b": MeterDriver(
+        model="Keithley 6517B",
+        validated="independent driver",
+        evidence="PyMeasure's Keithley6517B, unmodified on our twin: ammeter, source level, output; timing, buffer, "
+        "zero check: 6517B-901-01 Rev. C and public code, not all pages at hand",
+        build=f"{_DRIVERS}.keithley6517b_meter:build",
+        twin=f"{_TWINS}.keithley6517b:twin",
+        ranges_A=(20e-12, 200e-12, 2e-9, 20e-9, 200e-9, 2e-6, 20e-6, 200e-6, 2e-3, 20e-3),
+        nplc=(0.01, 10.0),
+        interval_s=(1e-3, 99999.999),
+        samples=(1, 50_000),
+        bias_V=1000.0,
+        compliance_over_range=0.0,
+        compliances_A=(1e-3, 10e-3),
+        compliance_bias_V=(1000.0, 100.0),
+        trigger_out=False,
+        timestamp_resolution_s=1e-6,
     ),
 }
 

@@ -28,6 +28,7 @@ MESSAGES = {
     -230: "Data corrupt or stale",
     -350: "Queue overflow",
     -410: "Query INTERRUPTED",
+    313: "Buffer & format element mismatch",
     800: "Illegal with storage active",
     803: "Not permitted with OUTPUT off",
 }
@@ -155,12 +156,16 @@ class ScpiInstrument:
         self.query("*IDN?", lambda: self.identity)
         self.query("*OPC?", lambda: "1")
         self.event("*WAI", lambda: None)
-        self.event("*CLS", self._errors.clear)
+        self.event("*CLS", self.clear_status)
         self.event("*RST", self.reset)
         self.query(":SYSTem:ERRor[:NEXT]?", self._next_error)
 
     def reset(self) -> None:
         """Back to the defaults, outputs off."""
+
+    def clear_status(self) -> None:
+        """*CLS: no errors; a twin that has event registers clears them too."""
+        self._errors.clear()
 
     def on(self, header: str, handler: Handler) -> None:
         """Adds a command, or with a trailing ``?`` a query, in the manual's notation."""
