@@ -213,6 +213,9 @@ class SwitchEntry(InstrumentEntry):
 class Sync(StrictModel):
     """How the light's edge lies on the meter's time axis. Both latencies count from the meter's trigger-out event.
 
+    Where the light triggers the meter they count from the edge of the light's sync output: `light_latency` to the
+    beginning of the pulse, `meter_latency` to the 0 of the meter's time axis.
+
     `meter_latency`: to the start of the first aperture. `light_latency`: to the beginning of the pulse that was
     programmed without delay. `edge_uncertainty`: how well their difference is known (one standard deviation).
     """
@@ -315,6 +318,10 @@ class BenchFile(StrictModel):
             raise ValueError(
                 f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
                 'for: it needs a light with start = "software"'
+            )
+        if self.meter.known.triggered_by_light and not self.light.known.sync_out:
+            raise ValueError(
+                f"{self.meter.driver} is triggered by the light's sync output, and {self.light.driver} has none"
             )
         compliances = self.meter.known.compliances_A
         if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):

@@ -380,7 +380,6 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("ch1.phase", "0.0"): ("ours", _NOT_MODELLED),
         ("ch1.output_polarity", "'NORM'"): ("ours", _NOT_MODELLED),
         ("ch1.frequency_mode", "'CW'"): ("ours", _NOT_MODELLED),
-        ("sync.output", "'ON'"): ("ours", _NOT_MODELLED),
     },
 }  # fmt: skip
 FAULTS = {(driver, *what): fault for driver, table in _TABLE.items() for what, fault in table.items()}

@@ -97,6 +97,7 @@ class World:
         self.meter_latency_s = meter_latency_s
         self.light_latency_s = light_latency_s
         self.trigger_inputs: list[Callable[[float], None]] = []
+        self.sync_inputs: list[Callable[[float], None]] = []  # of meters that the light triggers
         self.closed_channels: set[Any] = set()  # numbers or names, as the switch calls them
         self.pulses: list[LightPulse] = []
         self._seed = seed
@@ -151,6 +152,11 @@ class World:
     def trigger(self, at_s: float) -> None:
         """An edge on the trigger wire."""
         for listen in self.trigger_inputs:
+            listen(at_s)
+
+    def sync_edge(self, at_s: float) -> None:
+        """A rising edge of TTL on the light's sync output."""
+        for listen in self.sync_inputs:
             listen(at_s)
 
     def light_on(self, start_s: float, stop_s: float, drive_V: float) -> None:
