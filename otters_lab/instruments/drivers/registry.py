@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, load
+from otters_lab.instruments.drivers.entries import Entry, LightDriver, MeterDriver, SwitchDriver, Validated, load
 from otters_lab.instruments.drivers.options import FILTER_COUNTS
 from otters_lab.instruments.drivers.own import load_own
 from otters_lab.instruments.drivers.timebase import POINT_APERTURE_S, Timebase
@@ -94,13 +94,16 @@ _SERIES_B2900 = {
 }
 
 
+_SCALES_V = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # of a division; those that both scopes have
+
+
 def _scope(
-    model: str, evidence: str, place: str, timebase: Timebase, samples: int, scales_V: tuple[float, ...]
+    model: str, validated: Validated, evidence: str, place: str, timebase: Timebase, samples: int
 ) -> MeterDriver:
     """An oscilloscope behind an amplifier, triggered by the light; full scale is four divisions each way."""
     return MeterDriver(
         model=model,
-        validated="independent driver",
+        validated=validated,
         evidence=evidence,
         build=f"{_DRIVERS}.{place}_meter:build",
         twin=f"{_TWINS}.{place}:twin",
@@ -111,33 +114,32 @@ def _scope(
         bias_V=0.0,
         compliance_over_range=0.0,
         aperture_s=(POINT_APERTURE_S, POINT_APERTURE_S),
-        ranges_V=tuple(4 * scale_V for scale_V in scales_V),
+        ranges_V=tuple(4 * scale_V for scale_V in _SCALES_V),
         trigger_out=False,
         triggered_by_light=True,
         timebase=timebase,
     )
 
 
-_SCALES_V = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
 # Points as PyMeasure lists them for the DSOX1102G, but 62 500, which goes with no step of the time base; depths as it
-# lists them for the SDS1000X HD, as far as a record of them is quickly read. Scales: those that both have.
+# lists them for the SDS1000X HD, as far as a record of them is quickly read. An old firmware of the latter does not
+# answer the survey's question for errors, as public code found of its sister series.
 _SCOPES = {
     "keysight-dsox1102g": _scope(
         "Keysight DSOX1102G",
-        "PyMeasure's KeysightDSOX1102G, unmodified on our twin; trigger, arming, blocks: guides of sister models",
+        "manual",
+        "guides of sister models (DSOX1204A, 2000, 4000 X); PyMeasure's KeysightDSOX1102G reads the twin's records",
         "dsox1102g",
         Timebase((100, 250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000), (5e-9, 50.0), centred=False),
         50_000,
-        _SCALES_V,
     ),
     "siglent-sds1000xhd": _scope(
         "Siglent SDS1000X HD",
-        "PyMeasure's SDS1000XHD, unmodified on our twin; single shots, probe: guide EN11D as public code quotes it",
+        "independent driver",
+        "PyMeasure's SDS1000XHD, unmodified on our twin; arming, probe, descriptor: EN11D as public code quotes it",
         "sds1000xhd",
         Timebase((10_000, 100_000, 1_000_000), (1e-8, 100.0), centred=True),
         100_000,
-        _SCALES_V,
     ),
 }
 

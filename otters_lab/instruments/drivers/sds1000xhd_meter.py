@@ -66,8 +66,8 @@ class SDS1000XHDMeter(ScopeMeter):
         scope.timebase.scale = record.scale_s
         scope.timebase.delay = 0
         self._clock.sleep(SETTLE_S)
-        if str(acquisition.memory_depth).upper() != depth:
-            raise InstrumentError(f"meter: memory depth: asked for {depth}, the scope says {acquisition.memory_depth}")
+        if (found := str(acquisition.memory_depth).upper()) != depth:
+            raise InstrumentError(f"meter: memory depth: asked for {depth}, the scope says {found}")
         confirm("meter", "time base (s)", record.scale_s, finite(scope.timebase.scale, "meter: time base"))
         confirm("meter", "trigger delay (s)", 0, finite(scope.timebase.delay, "meter: trigger delay"))
         level_V = finite(scope.trigger.edge_level, "meter: trigger level")

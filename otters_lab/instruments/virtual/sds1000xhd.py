@@ -59,8 +59,8 @@ class SDS1000XHDTwin(ScopeTwin):
         self.query(":TRIGger:STATus?", self._status)
         self.event(":TRIGger:STOP", self._stop)
         self._choice(":TRIGger:EDGE:SOURce", "source", ["C1", "C2", "C3", "C4", "EX", "EX5", "LINE"])
-        self._choice(":TRIGger:EDGE:SLOPe", "slope", ["RISing", "FALLing", "ALTernate"], long=True)
-        self._choice(":TRIGger:EDGE:COUPling", "trigger coupling", ["DC", "AC", "LFREJect", "HFREJect"], long=True)
+        self._choice(":TRIGger:EDGE:SLOPe", "slope", ["RISing", "FALLing", "ALTernate"])
+        self._choice(":TRIGger:EDGE:COUPling", "trigger coupling", ["DC", "AC", "LFREJect", "HFREJect"])
         self.control(":TRIGger:EDGE:LEVel", lambda: nr3(self._set["level"]), self._set_level)
         self._choice(":WAVeform:SOURce", "waveform", ["C1", "C2", "C3", "C4"])
         self._choice(":WAVeform:WIDTh", "width", ["BYTE", "WORD"])
@@ -83,7 +83,7 @@ class SDS1000XHDTwin(ScopeTwin):
             for n in (1, 2, 3, 4)
         }  # fmt: skip
         self._set: dict[str, Any] = {
-            "tdiv": 1e-6, "delay": 0.0, "management": "AUTO", "plot": "YT", "type": "NORM", "depth": "10K",
+            "tdiv": 1e-6, "delay": 0.0, "management": "AUTO", "plot": "YT", "type": "NORMal", "depth": "10K",
             "trigger": "EDGE", "mode": "AUTO", "source": "C1", "slope": "RISing", "trigger coupling": "DC",
             "level": 0.0, "waveform": "C1", "width": "BYTE", "start": 0, "stride": 1, "points": 0,
         }  # fmt: skip
@@ -93,14 +93,8 @@ class SDS1000XHDTwin(ScopeTwin):
     def _put(self, key: str, value: Any) -> None:
         self._set[key] = value
 
-    def _choice(self, header: str, key: str, words: list[str], long: bool = False) -> None:
-        """`long`: the reply is the long form."""
-
-        def put(text: str) -> None:
-            short = choice(text, words)
-            self._put(key, next(word for word in words if choice(word, words) == short) if long else short)
-
-        self.control(header, lambda: str(self._set[key]), put)
+    def _choice(self, header: str, key: str, words: list[str]) -> None:
+        self.control(header, lambda: str(self._set[key]), lambda text: self._put(key, _long(text, words)))
 
     def _count(self, header: str, key: str, low: int) -> None:
         self.control(header, lambda: str(self._set[key]), lambda text: self._put(key, integer(text, low, 10**9)))
@@ -123,7 +117,7 @@ class SDS1000XHDTwin(ScopeTwin):
     def _set_depth(self, text: str) -> None:
         if text.upper() not in DEPTHS:
             raise ScpiError(-224)
-        if not self._stopped and self._set["management"] == "FMD":
+        if not self._stopped and self._set["management"] == "FMDepth":
             self._put("depth", text.upper())
 
     def _set_level(self, text: str) -> None:
@@ -133,10 +127,10 @@ class SDS1000XHDTwin(ScopeTwin):
         self._put("level", round(level / channel["scale"] * 60) * channel["scale"] / 60)
 
     def _set_mode(self, text: str) -> None:
-        self._put("mode", choice(text, ["AUTO", "NORMal", "SINGle", "FTRIG"]))
+        self._put("mode", _long(text, ["AUTO", "NORMal", "SINGle", "FTRIG"]))
         self._halt()
         self._stopped = False
-        if self._set["mode"] == "SING":
+        if self._set["mode"] == "SINGle":
             self._single()
 
     # --- acquisition --------------------------------------------------------------------------------------------------
@@ -160,7 +154,7 @@ class SDS1000XHDTwin(ScopeTwin):
     def _status(self) -> str:
         if self._stopped:
             return "Stop"
-        if self._set["mode"] != "SING":
+        if self._set["mode"] != "SINGle":
             return "Auto" if self._set["mode"] == "AUTO" else "Ready"
         if self._running:
             return "Trig'd" if self._trigger_s is not None else "Ready" if self._armed else "Arm"
@@ -199,6 +193,12 @@ class SDS1000XHDTwin(ScopeTwin):
         codes = np.round((sign * voltage_V + channel["offset"]) / channel["scale"] * (CODES_A_DIVISION / 16)) * 16
         words = np.clip(codes, -TOP - 16, TOP).astype("<i2")
         return block(words.tobytes() if self._set["width"] == "WORD" else (words >> 8).astype("i1").tobytes(), 9)
+
+
+def _long(text: str, words: list[str]) -> str:
+    """One of the words in its long form, in which the scope replies."""
+    short = choice(text, words)
+    return next(word for word in words if choice(word, words) == short)
 
 
 def _on_off(value: bool) -> str:
