@@ -277,8 +277,8 @@ PYMEASURE_DSOX1102G = each(
     ("timebase_mode", "main"), ("timebase_offset", 1e-3), ("timebase_offset", 2.5e-7), ("timebase_range", 2e-2),
     ("timebase_scale", 1e-3), ("timebase_scale", 5e-7), ("acquisition_type", "normal"),
     ("acquisition_type", "hresolution"), ("acquisition_mode", "realtime"), ("waveform_points_mode", "raw"),
-    ("waveform_points", 5000), ("waveform_source", "channel1"), ("waveform_format", "byte"), ("waveform_format", "ascii"),
-    ("timebase", READ_ONLY, lambda found: found["MODE"] == "MAIN"),
+    ("waveform_points", 5000), ("waveform_source", "channel1"), ("waveform_format", "byte"),
+    ("waveform_format", "ascii"), ("timebase", READ_ONLY, lambda found: found["MODE"] == "MAIN"),
     ("ch1.current_configuration", READ_ONLY, lambda found: found["CHAN"] == 1),
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ from otters_lab.instruments.drivers.timebase import Timebase
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.timing import timing
 from otters_lab.instruments.virtual.assemble import VirtualBench
+from otters_lab.instruments.virtual.faults import FaultPlan
 from otters_lab.instruments.virtual.law import Kww
 from otters_lab.instruments.virtual.scpi import ScpiInstrument
 from otters_lab.instruments.virtual.server import serving
@@ -328,3 +329,19 @@ def test_a_block_passes_the_library_the_socket_and_a_transcript_whatever_bytes_i
     step_A = request.range_A / CODES[scope]
     # The clock of the machine gives readings with fractions of a nanosecond: a code may fall to its neighbour.
     np.testing.assert_allclose(live.current_A[50:], expected.current_A[50:], atol=1.01 * step_A)
+
+
+@both
+def test_half_a_block_is_a_failed_take_and_the_next_one_is_right(
+    fed: Callable[[str], tuple[BenchFile, TraceRequest]], scope: str
+) -> None:
+    file, request = fed(scope)
+    file = file.model_copy(update={"meter": file.meter.model_copy(update={"timeout": 0.5})})
+    faults = FaultPlan.of_json('[{"role": "meter", "match": "WAV:DATA?", "do": "half"}]')
+    with serving(file, faults=faults) as served:
+        served._source = file._source
+        with open_bench(served) as bench:
+            assert bench.acquire(request).status == "failed"
+            again = bench.acquire(request)
+    assert again.status == "ok"
+    assert again.time_s.size == request.n_samples
