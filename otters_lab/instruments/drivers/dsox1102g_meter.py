@@ -1,4 +1,8 @@
-"""A Keysight DSOX1102G in the role of the meter. Eight bits over eight divisions: full scale is four up, four down."""
+"""A Keysight DSOX1102G in the role of the meter.
+
+Eight bits over eight divisions, offset 0: full scale is four up, four down, and a step of the converter 1/128 of the
+range. A decay that is a small part of the current under light may be no more than a step.
+"""
 
 from __future__ import annotations
 
