@@ -1,6 +1,6 @@
 """A Siglent SDS1000X HD in the role of the meter.
 
-Twelve bits, offset 0: full scale is four divisions up, four down, and a step of the converter about 1/2000 of the range.
+Twelve bits, offset 0: full scale is four divisions up, four down, and a step of the converter some 1/2000 of the range.
 
 The trigger stays in the middle of the record (delay 0): the sign of a delay is told differently from source to source.
 """
