@@ -151,10 +151,16 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
             f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
             f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
         )
-    if light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
+    start_s = _start_uncertainty_s(bench)
+    if start_s and start_s >= request.decay_s:
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
-            f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
+            f"known to {format_quantity(start_s, 's')}"
+        )
+    if not problems and meter.timebase and not _record_exists(request, bench):
+        problems.append(
+            f"no time base of the {meter.model} gives {request.n_samples} samples every "
+            f"{format_quantity(request.interval_s, 's')} (likeliest: an interval of 1, 2 or 5 times a power of ten)"
         )
     if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
         problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
@@ -184,13 +190,30 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
         aperture_s=request.aperture_s,
         interval_s=request.interval_s,
         n_samples=request.n_samples,
+        before_s=request.dark_s if bench.meter.known.triggered_by_light else 0.0,
     )
+
+
+def _record_exists(request: TraceRequest, bench: BenchFile) -> bool:
+    settings, timebase = meter_settings(request, bench), bench.meter.known.timebase
+    return timebase is None or bool(timebase.record(settings.interval_s, settings.n_samples, settings.before_s))
+
+
+def _start_uncertainty_s(bench: BenchFile) -> float:
+    """What a start of the light by software adds; nothing where the light's own edge triggers the meter."""
+    light = bench.light.known
+    return light.sync_uncertainty_s if light.sync == "software" and not bench.meter.known.triggered_by_light else 0.0
 
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    light = bench.light.known
-    return math.hypot(bench.sync.edge_uncertainty, light.sync_uncertainty_s if light.sync == "software" else 0.0)
+    return math.hypot(bench.sync.edge_uncertainty, _start_uncertainty_s(bench))
+
+
+def light_edge_s(request: TraceRequest, bench: BenchFile) -> float:
+    """The light's falling edge (s) after the trigger: the meter's own, or the light's at the beginning of the pulse."""
+    dark_s = 0.0 if bench.meter.known.triggered_by_light else request.dark_s
+    return bench.sync.light_latency + dark_s + request.width_s
 
 
 def make_trace(
@@ -198,12 +221,13 @@ def make_trace(
 ) -> Trace:
     """Puts readings on the light's time axis.
 
-    Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger.
+    Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger, or
+    without the dark time after the light's own.
     Overflowed readings have no value and are left out. Status: "overflow" before "compliance" before "late" (a
     reading began more than half an interval off its place; its timestamp is true all the same). Statuses look at all
     readings, also at those that the request's grid drops.
     """
-    edge_s = bench.sync.light_latency + request.dark_s + request.width_s
+    edge_s = light_edge_s(request, bench)
     aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
     middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = readings.start_s[:1] + settings.interval_s * np.arange(readings.start_s.size)

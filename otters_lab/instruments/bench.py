@@ -169,7 +169,9 @@ class Bench:
             self._meter.start()
             if isinstance(self._light, SoftwareStarted):
                 started_s = self.clock.monotonic_s()
-                request = replace(request, dark_s=self._light.fire() - started_s)
+                dark_s = self._light.fire() - started_s
+                if not self.file.meter.known.triggered_by_light:
+                    request = replace(request, dark_s=dark_s)
             readings = self._meter.fetch()
         return replace(make_trace(request, settings, readings, self.file, start_utc), readings=said)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from otters_lab.core.protocols import Array
 from otters_lab.core.quantity import format_quantity
-from otters_lab.instruments.acquire import TraceRequest, edge_uncertainty_s
+from otters_lab.instruments.acquire import TraceRequest, edge_uncertainty_s, light_edge_s, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
 
 # The published fit in the form of `virtual.law.Decay`: beta and c = 1/I0 (paper.md, section 2); T = 15 levels above 0.
@@ -26,7 +26,8 @@ class Timing:
         data sheet states it; None where none was found.
     shortest_settled_s : the meter can begin a reading this often and each is settled, whatever the current did before.
     timestamp_resolution_s, timestamp_jitter_s : of the meter's own timestamps, as the registry states them.
-    sync, edge_uncertainty_s : what begins the light, and how well its falling edge is known on the meter's axis.
+    sync, edge_uncertainty_s : what begins the light, and how well its falling edge is known on the meter's axis; a
+        meter that the light triggers knows it well, whatever begins the light.
     first_sample_s : middle of the first aperture that lies after the edge; None if there is none.
     levels_before_first : the k of 1..T whose level time lies before it, by the published law on this window: the decay
         must be extrapolated to them. None without a window or a first sample.
@@ -101,7 +102,9 @@ def level_times_s(window_s: float) -> Array:
 
 def _first_sample_s(request: TraceRequest, bench: BenchFile, aperture_s: float) -> float | None:
     """Middle of the first aperture that begins at the edge or later, 0 at the edge."""
-    edge_s = bench.sync.light_latency + request.dark_s + request.width_s - bench.sync.meter_latency
+    # A scope's record begins before its trigger, and its times are the middles of its apertures.
+    begin_s = -meter_settings(request, bench).before_s - (aperture_s / 2 if bench.meter.known.timebase else 0.0)
+    edge_s = light_edge_s(request, bench) - bench.sync.meter_latency - begin_s
     index = max(0, math.ceil(edge_s / request.interval_s - 1e-9))
     if index >= request.n_samples:
         return None

@@ -30,9 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "instruments" / "virtual.toml"
 HAS_QCODES = importlib.util.find_spec("qcodes") is not None
 TIMEOUT_S = 0.3
-# What stands before the twin of a voltmeter.
-AMPLIFIER = {"gain": "1e6 V/A", "bandwidth": "1 MHz", "output_limit": "10 V", "inverting": False}
 READ_ONLY = object()  # asked for, not set
+AMPLIFIER = AmplifierTable.model_validate(  # of whatever measures volts
+    {"gain": "1e6 V/A", "bandwidth": "1 MHz", "output_limit": "10 V", "inverting": False}
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Driver:
     identity: str | None = None
 
 
-# --- routes ---------------------------------------------------------------------------------------------------------
+# --- routes -----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def route_exists(route: str) -> bool:
     return route == "in process" or importlib.util.find_spec("otters_lab.instruments.virtual.server") is not None
 
 
-# --- the two packages -----------------------------------------------------------------------------------------------
+# --- the two packages -------------------------------------------------------------------------------------------------
 
 
 def reach(instrument: Any, path: str) -> tuple[Any, str]:
@@ -191,7 +192,7 @@ def try_driver(driver: Driver, route: str) -> list[Row]:
     """Every property of one driver on one route."""
     bench = load_bench(BENCH)
     if driver.role == "meter":
-        amplifier = AmplifierTable.model_validate(AMPLIFIER) if METERS[driver.twin].ranges_V else None
+        amplifier = AMPLIFIER if METERS[driver.twin].ranges_V else None
         meter = bench.meter.model_copy(update={"driver": driver.twin, "amplifier": amplifier})
         bench = bench.model_copy(update={"meter": meter})
     rows = []
@@ -226,7 +227,7 @@ def try_property(driver: Driver, instrument: Any, name: str, value: Any, expecte
     return Row(driver.name, name, asked, shown, right, fault, why)
 
 
-# --- what is tried --------------------------------------------------------------------------------------------------
+# --- what is tried ----------------------------------------------------------------------------------------------------
 
 
 def each(*tries: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
@@ -317,6 +318,32 @@ PYMEASURE_6500 = each(
     ("scan_id", READ_ONLY, lambda reply: bool(reply)),
 )  # fmt: skip
 
+PYMEASURE_DSOX1102G = each(
+    ("ch1.bwlimit", True), ("ch1.coupling", "ac"), ("ch1.coupling", "dc"), ("ch2.display", True), ("ch1.invert", True),
+    ("ch1.invert", False), ("ch1.label", "TIA"), ("ch1.probe_attenuation", 10.0),
+    ("ch1.probe_attenuation", 1.0), ("ch1.range", 4.0), ("ch1.scale", 0.1), ("ch1.offset", 0.25),
+    ("timebase_mode", "main"), ("timebase_offset", 1e-3), ("timebase_offset", 2.5e-7), ("timebase_range", 2e-2),
+    ("timebase_scale", 1e-3), ("timebase_scale", 5e-7), ("acquisition_type", "normal"),
+    ("acquisition_type", "hresolution"), ("acquisition_mode", "realtime"), ("waveform_points_mode", "raw"),
+    ("waveform_points", 5000), ("waveform_source", "channel1"), ("waveform_format", "byte"),
+    ("waveform_format", "ascii"), ("timebase", READ_ONLY, lambda found: found["MODE"] == "MAIN"),
+    ("ch1.current_configuration", READ_ONLY, lambda found: found["CHAN"] == 1),
+)  # fmt: skip
+
+PYMEASURE_SDS1000XHD = each(
+    ("channel_2.display_enabled", True), ("channel_1.visible_enabled", True), ("channel_1.scale", 0.5),
+    ("channel_1.offset", 0.25), ("channel_1.coupling", "AC"), ("channel_1.coupling", "DC"), ("channel_1.invert", True),
+    ("channel_1.invert", False), ("channel_1.unit", "A"), ("channel_1.label", "TIA"), ("channel_1.probe", 10),
+    ("channel_1.bandwidth_limit_enabled", True), ("timebase.scale", 1e-3), ("timebase.delay", 2e-3),
+    ("acquisition.memory_management", "FMDepth"), ("acquisition.memory_depth", "100K", "100k"),
+    ("acquisition.plot_mode", "YT"), ("acquisition.type", "NORMal"), ("acquisition.points", READ_ONLY, 100_000),
+    ("acquisition.sample_rate", READ_ONLY, 1e7), ("acquisition.sequence_count", 2), ("trigger.mode", "NORMal"),
+    ("trigger.type", READ_ONLY, "EDGE"), ("trigger.edge_source", "C2"), ("trigger.edge_slope", "RISing"),
+    ("trigger.edge_coupling", "DC"), ("trigger.edge_level", 1.0), ("trigger.status", READ_ONLY, "Ready"),
+    ("wf_C1.source", "C1"), ("wf_C1.width", "WORD"), ("wf_C1.start_point", 10), ("wf_C1.point", 100),
+    ("wf_C1.interval", 2), ("wf_C1.max_point", READ_ONLY, finite),
+)  # fmt: skip
+
 QCODES_2400 = each(
     ("mode", "VOLT"), ("rangev", 2.0), ("rangei", 1e-4), ("compliancev", 10.0), ("compliancei", 1e-3),
     ("compliancei", 2e-7), ("sense", "CURR"), ("nplcv", 0.1), ("nplci", 0.5), ("output", True), ("volt", 0.5),
@@ -386,6 +413,11 @@ def drivers() -> list[Driver]:
                      prepare=measure_current),
         of_pymeasure("PyMeasure Agilent33500", "light", "agilent-33500", "pymeasure.instruments.agilent.Agilent33500",
                      scpi_error, PYMEASURE_33500),
+        of_pymeasure("PyMeasure KeysightDSOX1102G", "meter", "keysight-dsox1102g",
+                     "pymeasure.instruments.keysight.KeysightDSOX1102G", scpi_error, PYMEASURE_DSOX1102G),
+        of_pymeasure("PyMeasure SDS1000XHD", "meter", "siglent-sds1000xhd",
+                     "pymeasure.instruments.siglenttechnologies.siglent_sds1000xhd.SDS1000XHD", scpi_error,
+                     PYMEASURE_SDS1000XHD),
     ]  # fmt: skip
     if HAS_QCODES:
         found += [
@@ -445,6 +477,18 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("burst_period", "1.0"): ("ours", _NOT_MODELLED),
         ("arb_srate", "100000.0"): ("ours", _NOT_MODELLED),
     },
+    "PyMeasure KeysightDSOX1102G": {
+        ("ch1.label", "'TIA'"): ("upstream", "the quotes of the reply are kept: get_process_list sees lists alone"),
+        ("timebase_offset", "2.5e-07"): ("upstream", "written with %f, six decimals: 0.000000"),
+        ("timebase_scale", "5e-07"): ("upstream", "written with %f, six decimals: 0.000000"),
+        ("timebase", "read"): ("ours", _NOT_MODELLED),
+        ("ch1.current_configuration", "read"): ("ours", _NOT_MODELLED),
+    },
+    "PyMeasure SDS1000XHD": {
+        ("channel_1.probe", "10"): ("upstream", "sends PROBe 10, the guide has PROBe VALue,10"),
+        ("channel_1.bandwidth_limit_enabled", "True"): ("upstream", "sends BWLimit ON, the guide has FULL, 20M, 200M"),
+        ("acquisition.sequence_count", "2"): ("ours", _NOT_MODELLED),
+    },
     "QCoDeS Keithley2400": {
         ("rangev", "2.0"): ("upstream", "sets SOUR:VOLT:RANG, asks SENS:VOLT:RANG?"),
         ("rangei", "0.0001"): ("upstream", "sets SOUR:CURR:RANG, asks SENS:CURR:RANG?"),
@@ -480,7 +524,6 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("ch1.phase", "0.0"): ("ours", _NOT_MODELLED),
         ("ch1.output_polarity", "'NORM'"): ("ours", _NOT_MODELLED),
         ("ch1.frequency_mode", "'CW'"): ("ours", _NOT_MODELLED),
-        ("sync.output", "'ON'"): ("ours", _NOT_MODELLED),
     },
 }  # fmt: skip
 FAULTS = {(driver, *what): fault for driver, table in _TABLE.items() for what, fault in table.items()}

@@ -228,7 +228,7 @@ class ScpiInstrument:
                 replies.append(reply)
             if not path.startswith("*"):
                 node = path[: path.rindex(":") + 1]
-        return ";".join(replies).encode("ascii") if replies else None
+        return ";".join(replies).encode("latin-1") if replies else None  # a block's bytes are characters here
 
     def _find(self, path: str) -> tuple[Handler, tuple[int, ...]]:
         if path not in self._found:

@@ -39,9 +39,10 @@ class TwinLibrary(VisaLibraryBase):
     """The VISA calls a message-based resource needs. Messages end in a line feed, both ways.
 
     A message that arrives while a reply is unread discards the reply and queues -410 (IEEE 488.2, 6.3.2.3); a read
-    with nothing to come times out, which costs the time-out on the virtual clock. While a session holds the exclusive
-    lock of an instrument, others may open it and are refused everything else; closing a session frees its lock
-    (viLock of VPP-4.3). Shared locks are not offered.
+    with nothing to come times out, which costs the time-out on the virtual clock. Where the termination character is
+    enabled a read ends at it, also inside a block: whoever reads one must go on until all its bytes have come. While a
+    session holds the exclusive lock of an instrument, others may open it and are refused everything else; closing a
+    session frees its lock (viLock of VPP-4.3). Shared locks are not offered.
     """
 
     _devices: dict[str, Device]
@@ -117,8 +118,13 @@ class TwinLibrary(VisaLibraryBase):
         if not link.outgoing:
             self._clock.sleep(link.attributes[ResourceAttribute.timeout_value] / 1000)
             self.handle_return_value(session, StatusCode.error_timeout)
-        data, link.outgoing = link.outgoing[:count], link.outgoing[count:]
-        status = StatusCode.success_max_count_read if link.outgoing else StatusCode.success
+        data = link.outgoing[:count]
+        status = StatusCode.success_max_count_read if link.outgoing[count:] else StatusCode.success
+        if link.attributes.get(ResourceAttribute.termchar_enabled):
+            end = data.find(link.attributes.get(ResourceAttribute.termchar, 0x0A))
+            if 0 <= end < len(link.outgoing) - 1:
+                data, status = data[: end + 1], StatusCode.success_termination_character_read
+        link.outgoing = link.outgoing[len(data) :]
         return data, self.handle_return_value(session, status)
 
     def clear(self, session: Any) -> StatusCode:
