@@ -213,6 +213,10 @@ def _show_timing(timing: Timing) -> None:
         f"(the meter can every {seconds(timing.shortest_interval_s)})"
     )
     print_line(
+        f"settling of the {format_quantity(timing.range_A, 'A')} range: {seconds(timing.settling_s)}, "
+        f"shortest settled interval {seconds(timing.shortest_settled_s)}"
+    )
+    print_line(
         f"timestamps: resolution {seconds(timing.timestamp_resolution_s)}, jitter {seconds(timing.timestamp_jitter_s)}"
     )
     print_line(f"light's edge: by {timing.sync}, known to {seconds(timing.edge_uncertainty_s)}")

@@ -1,21 +1,19 @@
-"""One take, before and after the instruments: limits, settings, and the trace. Pure: no instrument is touched."""
+"""One take, before and after the instruments: what is asked for, settings, the trace. No instrument is touched."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Trace
-from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.grids import Grid, kept
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
 # Relative slack for sums of decimal quantities in binary floating point.
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -52,140 +50,7 @@ class TraceRequest:
     @property
     def n_samples(self) -> int:
         """How many whole apertures fit into the duration."""
-        return math.floor((self.duration_s - self.aperture_s) / self.interval_s + _SLACK) + 1
-
-
-def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
-    """Everything that speaks against a take, as sentences that name limit and value; empty if nothing does."""
-    numbers = {field.name: getattr(request, field.name) for field in fields(request)}
-    bad = [name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
-    if bad:
-        return [f"{name} is not a finite number" for name in bad]
-    meter, light, limits = bench.meter.known, bench.light.known, bench.limits
-    nplc = request.aperture_s * bench.line_frequency
-    drive_V = light.drive_V[bench.light.load]
-    problems = []
-
-    def over(name: str, value: float, limit: float, unit: str) -> None:
-        if value > limit * (1 + _SLACK):
-            shown, allowed = format_quantity(value, unit), format_quantity(limit, unit)
-            problems.append(f"{name} is {shown}, over the bench's limit of {allowed}")
-
-    def outside(name: str, value: float, low: float, high: float, unit: str, whose: str) -> None:
-        if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
-            between = f"{format_quantity(low, unit)} to {format_quantity(high, unit)}"
-            problems.append(f"{name} is {format_quantity(value, unit)}, the {whose} takes {between}")
-
-    over("bias", abs(request.bias_V), limits.bias, "V")
-    over("range", request.range_A, limits.current, "A")
-    if request.light:
-        over("drive", request.drive_V, limits.drive, "V")
-        over("pulse width", request.width_s, limits.pulse_width, "s")
-    if request.light and limits.duty is not None:
-        over("duty", request.width_s / (request.duration_s + request.rest_s), limits.duty, "1")
-    if request.light and limits.optical_power is not None and bench.light_calibration is not None:
-        try:
-            over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
-        except InputError as error:
-            problems.append(f"the optical power at this drive is not known: {error}")
-    if request.device not in bench.devices:
-        known = ", ".join(str(device) for device in bench.devices)
-        problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
-    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
-        ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
-        problems.append(f"range is {format_quantity(request.range_A, 'A')}, the meter has {ranges}")
-    elif limits.compliance <= meter.compliance_over_range * request.range_A:
-        problems.append(
-            f"compliance is {format_quantity(limits.compliance, 'A')}, too small for the range of "
-            f"{format_quantity(request.range_A, 'A')}"
-        )
-    source, bias_V = (meter, meter.bias_V) if bench.drain is None else (bench.drain.known, bench.drain.known.bias_V)
-    if bias_V == 0 and request.bias_V != 0:
-        asked = format_quantity(request.bias_V, "V")
-        problems.append(f"bias is {asked}, but the {source.model} has no source: the bias must be 0 V")
-    outside("bias", abs(request.bias_V), 0.0, bias_V or math.inf, "V", "meter" if bench.drain is None else "drain")
-    if request.gate_V is not None:
-        if bench.gate is None or limits.gate is None:
-            problems.append(f"gate is {format_quantity(request.gate_V, 'V')}, and the bench has no [gate]")
-        else:
-            over("gate", abs(request.gate_V), limits.gate, "V")
-            outside("gate", abs(request.gate_V), 0.0, bench.gate.known.bias_V, "V", "gate source")
-    if request.temperature_K is not None:
-        if bench.temperature is None or limits.temperature is None:
-            problems.append(f"temperature is {request.temperature_K:g} K, and the bench has no [temperature] stage")
-        else:
-            low_K, high_K = limits.temperature
-            outside("temperature", request.temperature_K, low_K, high_K, "K", "bench (limits.temperature)")
-            outside("temperature", request.temperature_K, *bench.temperature.known.temperature_K, "K", "stage")
-    if meter.aperture_s:
-        outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
-    else:
-        outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
-    outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
-    if request.light:
-        outside("drive", request.drive_V, *drive_V, "V", "light source")
-        outside("pulse width", request.width_s, *light.width_s, "s", "light source")
-        outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
-    busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
-    if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
-        problems.append(
-            f"interval is {format_quantity(request.interval_s, 's')}, the meter is busy for "
-            f"{format_quantity(busy_s, 's')} with each reading"
-        )
-    if request.aperture_s > request.interval_s * (1 + _SLACK):
-        problems.append(
-            f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
-            f"{format_quantity(request.interval_s, 's')}"
-        )
-    if request.decay_s < request.interval_s * (1 - _SLACK):
-        problems.append(
-            f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
-            f"{format_quantity(request.interval_s, 's')}"
-        )
-    amplifier = bench.meter.amplifier
-    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + _SLACK):
-        problems.append(
-            f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
-            f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"
-        )
-    if request.light and light.sync == "software" and light.sync_uncertainty_s >= request.decay_s:
-        problems.append(
-            f"decay is {format_quantity(request.decay_s, 's')}, but the light is started by software and its edge "
-            f"known to {format_quantity(light.sync_uncertainty_s, 's')}"
-        )
-    if not problems and not meter.samples[0] <= request.n_samples <= meter.samples[1]:
-        problems.append(f"{request.n_samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
-    return problems
-
-
-def check_limits(request: TraceRequest, bench: BenchFile) -> None:
-    """Refuses a take that the bench's limits or its instruments do not allow.
-
-    Raises
-    ------
-    InputError
-        with the first of `violations` and the bench file.
-    """
-    problems = violations(request, bench)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"the bench refuses: {problems[0]}{more}", file=bench.path)
-
-
-def check_gate_pulse(voltage_V: float, bench: BenchFile) -> None:
-    """Refuses a pulse on the gate that the bench's limits do not allow, or that has no gate to go to.
-
-    Raises
-    ------
-    InputError
-        with limit and value.
-    """
-    if bench.gate is None or bench.limits.gate is None:
-        raise InputError("a gate pulse is asked for, and the bench has no [gate]", file=bench.path)
-    allowed = min(bench.limits.gate, bench.gate.known.bias_V)
-    if not abs(voltage_V) <= allowed:
-        asked, limit = format_quantity(voltage_V, "V"), format_quantity(allowed, "V")
-        raise InputError(f"the bench refuses: gate pulse is {asked}, over the limit of {limit}", file=bench.path)
+        return math.floor((self.duration_s - self.aperture_s) / self.interval_s + SLACK) + 1
 
 
 def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
@@ -197,13 +62,30 @@ def meter_settings(request: TraceRequest, bench: BenchFile) -> MeterSettings:
         aperture_s=request.aperture_s,
         interval_s=request.interval_s,
         n_samples=request.n_samples,
+        before_s=request.dark_s if bench.meter.known.triggered_by_light else 0.0,
     )
+
+
+def start_uncertainty_s(bench: BenchFile) -> float:
+    """What a start of the light by software adds; nothing where the light's own edge triggers the meter."""
+    light = bench.light.known
+    return light.sync_uncertainty_s if light.sync == "software" and not bench.meter.known.triggered_by_light else 0.0
 
 
 def edge_uncertainty_s(bench: BenchFile) -> float:
     """How well the light's edge is known on the meter's axis: the bench's own, and that of a start by software."""
-    light = bench.light.known
-    return math.hypot(bench.sync.edge_uncertainty, light.sync_uncertainty_s if light.sync == "software" else 0.0)
+    return math.hypot(bench.sync.edge_uncertainty, start_uncertainty_s(bench))
+
+
+def light_edge_s(request: TraceRequest, bench: BenchFile) -> float:
+    """The light's falling edge (s) after the trigger: the meter's own, or the light's at the beginning of the pulse.
+
+    Without light it is the end of the record.
+    """
+    if not request.light:
+        return request.duration_s
+    dark_s = 0.0 if bench.meter.known.triggered_by_light else request.dark_s
+    return bench.sync.light_latency + dark_s + request.width_s
 
 
 def make_trace(
@@ -211,12 +93,13 @@ def make_trace(
 ) -> Trace:
     """Puts readings on the light's time axis.
 
-    Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger.
+    Times are mid-aperture; 0 is the falling edge, which comes light latency + dark + pulse width after the trigger, or
+    without the dark time after the light's own.
     Overflowed readings have no value and are left out. Status: "overflow" before "compliance" before "late" (a
     reading began more than half an interval off its place; its timestamp is true all the same). Statuses look at all
     readings, also at those that the request's grid drops.
     """
-    edge_s = bench.sync.light_latency + request.dark_s + request.width_s if request.light else request.duration_s
+    edge_s = light_edge_s(request, bench)
     aperture_s = settings.aperture_s * bench.meter.filter  # a repeat filter averages that many conversions in a row
     middle_s = bench.sync.meter_latency + readings.start_s + aperture_s / 2
     grid_s = readings.start_s[:1] + settings.interval_s * np.arange(readings.start_s.size)

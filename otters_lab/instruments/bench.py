@@ -17,18 +17,13 @@ from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
-from otters_lab.instruments.acquire import (
-    TraceRequest,
-    check_gate_pulse,
-    check_limits,
-    make_trace,
-    meter_settings,
-)
+from otters_lab.instruments.acquire import TraceRequest, make_trace, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import Conditions
 from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.drivers.replies import LinkError, confirm
 from otters_lab.instruments.interrupts import Interrupts, interrupts
+from otters_lab.instruments.limits import check_gate_pulse, check_limits
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
 from otters_lab.instruments.roles import (
@@ -214,7 +209,9 @@ class Bench:
             self._meter.start()
             if request.light and isinstance(self._light, SoftwareStarted):
                 started_s = self.clock.monotonic_s()
-                request = replace(request, dark_s=self._light.fire() - started_s)
+                dark_s = self._light.fire() - started_s
+                if not self.file.meter.known.triggered_by_light:
+                    request = replace(request, dark_s=dark_s)
             readings = self._meter.fetch()
         return replace(make_trace(request, settings, readings, self.file, start_utc), readings=said)
 

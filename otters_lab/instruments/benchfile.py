@@ -142,6 +142,10 @@ class BenchFile(StrictModel):
                 f"{self.meter.driver} gives no trigger at the start of an acquisition, which {self.light.driver} waits "
                 'for: it needs a light with start = "software"'
             )
+        if self.meter.known.triggered_by_light and not self.light.known.sync_out:
+            raise ValueError(
+                f"{self.meter.driver} is triggered by the light's sync output, and {self.light.driver} has none"
+            )
         compliances = self.meter.known.compliances_A
         if compliances and not any(math.isclose(self.limits.compliance, known) for known in compliances):
             known = ", ".join(format_quantity(limit, "A") for limit in compliances)

@@ -347,6 +347,9 @@ class PowerEntry(ConditionEntry):
 class Sync(StrictModel):
     """How the light's edge lies on the meter's time axis. Both latencies count from the meter's trigger-out event.
 
+    Where the light triggers the meter they count from the edge of the light's sync output: `light_latency` to the
+    beginning of the pulse, `meter_latency` to the 0 of the meter's time axis.
+
     `meter_latency`: to the start of the first aperture. `light_latency`: to the beginning of the pulse that was
     programmed without delay. `edge_uncertainty`: how well their difference is known (one standard deviation).
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pymeasure.adapters import VISAAdapter
+from pyvisa.constants import StatusCode
 from pyvisa.errors import VisaIOError
 
 from otters_lab.core.errors import InstrumentError
@@ -23,12 +24,28 @@ SYSTEM_LIBRARY: Any = ""
 MAX_QUEUE_QUERIES = 100
 _QUEUE_QUERY = re.compile(r":?SYST(EM)?:ERR(OR)?(:NEXT)?\?|.*ERRORQUEUE\.", re.IGNORECASE)
 
+# How a VISA library says that somebody else holds the lock (VPP-4.3, viLock), and that it offers none.
+_LOCKED = (StatusCode.error_resource_locked, StatusCode.error_timeout)
+_NO_LOCK = (
+    StatusCode.error_nonsupported_operation,
+    StatusCode.error_nonimplemented_operation,
+    StatusCode.error_invalid_lock_type,
+)
+
 # (role, "out" or "in", text): every message as it passes; "error" for a read or a write that failed.
 Tap = Callable[[str, str, str], None]
 
 
 class Link(VISAAdapter):
-    """A PyMeasure adapter that can be opened anew under the driver that holds it."""
+    """A PyMeasure adapter that can be opened anew under the driver that holds it.
+
+    It holds the resource's exclusive VISA lock while it is open, where the library offers one.
+
+    Raises
+    ------
+    InstrumentError
+        if another VISA session holds it.
+    """
 
     def __init__(self, role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> None:
         self.role = role
@@ -40,13 +57,31 @@ class Link(VISAAdapter):
             "write_termination": "\n",
         }
         super().__init__(entry.address, visa_library=library, **self._options)
+        self._lock(0)
 
     def renew(self) -> None:
         """Closes the connection and opens another: what was still to come on the old one is gone with it."""
         self.hang_up()
         self._queue_queries = 0
         self.connection = self.manager.open_resource(self.resource_name, **self._options)
+        self._lock(self._options["timeout"])  # the lock of a connection that was cut may be freed late
         self.clear()
+
+    def _lock(self, timeout_ms: int) -> None:
+        """Keeps other programs' VISA sessions out: they know nothing of our lock files."""
+        try:
+            self.connection.lock_excl(timeout=timeout_ms)
+        except NotImplementedError:
+            logger.info("%s: this VISA library offers no lock", self.role)
+        except VisaIOError as error:
+            if error.error_code in _NO_LOCK:
+                logger.info("%s: no VISA lock here: %s", self.role, error)
+                return
+            self.hang_up()
+            if error.error_code in _LOCKED:
+                place = f"{self.role} at {self.resource_name}"
+                raise InstrumentError(f"{place} is in use: another VISA session holds its lock") from None
+            raise
 
     def clear(self) -> None:
         """Device clear: on GPIB and USB a late reply waits in the instrument, whatever becomes of the session."""

@@ -29,7 +29,10 @@ class ReadingFlag(IntFlag):
 
 @dataclass(frozen=True)
 class MeterSettings:
-    """One timed acquisition: bias and current limit, fixed range, and `n_samples` apertures every `interval_s`."""
+    """One timed acquisition: bias and current limit, fixed range, and `n_samples` apertures every `interval_s`.
+
+    `before_s` of it lie before the trigger, for a meter that the light triggers.
+    """
 
     bias_V: float
     compliance_A: float
@@ -37,6 +40,7 @@ class MeterSettings:
     aperture_s: float
     interval_s: float
     n_samples: int
+    before_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class MeterReadings:
     """What an acquisition gave.
 
     `start_s` [sample]: start of each aperture (s); the first at 0, or at a delay that the meter was told to keep after
-    its trigger; the bench's `[sync] meter_latency` places 0 on the trigger's time axis. `current_A` [sample]: finite,
+    its trigger, or for a meter that the light triggers before 0, its trigger's time; the bench's `[sync]
+    meter_latency` places 0 on the trigger's time axis. `current_A` [sample]: finite,
     or NaN where `flags` [sample] has OVERFLOW.
     """
 
@@ -70,7 +75,7 @@ class Meter(Protocol):
         """Switches the bias on. Nothing is measured yet."""
 
     def start(self) -> None:
-        """Emits the trigger and begins the acquisition; returns at once."""
+        """Emits the trigger and begins the acquisition; returns at once, or when ready for the light's trigger."""
 
     def fetch(self) -> MeterReadings:
         """Waits for the end of the acquisition and reads it."""

@@ -27,10 +27,11 @@ _SELF_TESTED = ("keithley-2450", "agilent-33500", "keithley-2700")
 _SELF_TEST_S = 30.0
 
 # Query and meanings. OUTPut subsystem of the 2450; the wording of the replies is that of the sister manual 2470-901-01.
-# 6487-901-01 p. 14-10. DC2200 Operation Manual v1.8, section 4.3.2.
+# 6487-901-01 p. 14-10. 6517B: as public code quotes its manual. DC2200 Operation Manual v1.8, section 4.3.2.
 _INTERLOCKS = {
     "keithley-2450": (":OUTP:INT:TRIP?", {0: "asserted", 1: "not asserted: no high voltage"}),
     "keithley-6487": (":SOUR:VOLT:INT:FAIL?", {0: "closed", 1: "asserted: no bias"}),
+    "keithley-6517b": (":SYST:INT?", {0: "open: no bias", 1: "closed, or no cable in it"}),
     "thorlabs-dc2200": ("OUTPUT1:PROTECTION:INTLOCK:TRIPPED?", {0: "closed", 1: "open: no light"}),
 }
 

@@ -2,7 +2,7 @@
 
 JSON lines. The first says what it is and when it began; each other one is a message: `t` (s on the bench's clock since
 the beginning), `role`, `dir` ("out" to the instrument, "in" from it, "error" for a read that failed), `text` without
-terminators.
+terminators. A binary block stands in the pieces that it was read in, a character a byte (latin-1), its line feed last.
 """
 
 from __future__ import annotations

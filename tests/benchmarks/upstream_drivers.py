@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.instruments.benchfile import BenchFile, load_bench
+from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.virtual.assemble import build_virtual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,9 @@ BENCH = ROOT / "instruments" / "virtual.toml"
 HAS_QCODES = importlib.util.find_spec("qcodes") is not None
 TIMEOUT_S = 0.3
 READ_ONLY = object()  # asked for, not set
+AMPLIFIER = AmplifierTable.model_validate(  # of whatever measures volts
+    {"gain": "1e6 V/A", "bandwidth": "1 MHz", "output_limit": "10 V", "inverting": False}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Driver:
     identity: str | None = None
 
 
-# --- routes ---------------------------------------------------------------------------------------------------------
+# --- routes -----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def route_exists(route: str) -> bool:
     return route == "in process" or importlib.util.find_spec("otters_lab.instruments.virtual.server") is not None
 
 
-# --- the two packages -----------------------------------------------------------------------------------------------
+# --- the two packages -------------------------------------------------------------------------------------------------
 
 
 def reach(instrument: Any, path: str) -> tuple[Any, str]:
@@ -112,7 +117,11 @@ def reach(instrument: Any, path: str) -> tuple[Any, str]:
     return instrument, name
 
 
-def of_pymeasure(name: str, role: str, twin: str, class_path: str, error: Any, tries: Any, **more: Any) -> Driver:
+def of_pymeasure(
+    name: str, role: str, twin: str, class_path: str, error: Any, tries: Any, prepare: Any = None, **more: Any
+) -> Driver:
+    """`prepare` is done with the instrument before its properties are tried."""
+
     def make(library: Any, address: str) -> Any:
         from pymeasure.adapters import VISAAdapter
 
@@ -124,12 +133,20 @@ def of_pymeasure(name: str, role: str, twin: str, class_path: str, error: Any, t
             read_termination="\n",
             write_termination="\n",
         )
-        return getattr(importlib.import_module(module), class_name)(adapter)
+        instrument = getattr(importlib.import_module(module), class_name)(adapter)
+        if prepare:
+            prepare(instrument)
+        return instrument
+
+    def write(instrument: Any, path: str, value: Any) -> None:
+        owner, name = reach(instrument, path)
+        if not hasattr(type(owner), name):  # or Python would make an attribute of it, which reads back well
+            raise AttributeError(f"{type(owner).__name__} has no {name}")
+        setattr(owner, name, value)
 
     return Driver(
-        name, role, twin, make,
+        name, role, twin, make, write=write,
         read=lambda instrument, path: getattr(*reach(instrument, path)),
-        write=lambda instrument, path, value: setattr(*reach(instrument, path), value),
         error=error, close=lambda instrument: instrument.adapter.connection.close(), tries=tries, **more,
     )  # fmt: skip
 
@@ -175,7 +192,9 @@ def try_driver(driver: Driver, route: str) -> list[Row]:
     """Every property of one driver on one route."""
     bench = load_bench(BENCH)
     if driver.role == "meter":
-        bench = bench.model_copy(update={"meter": bench.meter.model_copy(update={"driver": driver.twin})})
+        amplifier = AMPLIFIER if METERS[driver.twin].ranges_V else None
+        meter = bench.meter.model_copy(update={"driver": driver.twin, "amplifier": amplifier})
+        bench = bench.model_copy(update={"meter": meter})
     rows = []
     with ROUTES[route](bench, driver.role, driver.identity) as (library, address), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # upstream's deprecations are not ours to judge
@@ -208,7 +227,7 @@ def try_property(driver: Driver, instrument: Any, name: str, value: Any, expecte
     return Row(driver.name, name, asked, shown, right, fault, why)
 
 
-# --- what is tried --------------------------------------------------------------------------------------------------
+# --- what is tried ----------------------------------------------------------------------------------------------------
 
 
 def each(*tries: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
@@ -255,12 +274,74 @@ PYMEASURE_2600 = each(
     ("next_error", READ_ONLY, lambda error: error[0] == 0),
 )  # fmt: skip
 
+PYMEASURE_6517B = each(
+    ("current_range", 2e-11), ("current_range", 2e-6), ("current_range", 20e-3),
+    ("current_nplc", 0.01), ("current_nplc", 0.5), ("current_nplc", 10.0), ("source_voltage", -99.5),
+    ("source_voltage", 0.5), ("source_enabled", READ_ONLY, False), ("buffer_points", 1), ("buffer_points", 50_000),
+    ("buffer_points", 60_000), ("current", READ_ONLY, finite),
+    ("next_error", READ_ONLY, lambda error: error[0] == 0), ("id", READ_ONLY, lambda text: "MODEL 6517B" in text),
+    ("complete", READ_ONLY, "1"), ("status", READ_ONLY, "0"),
+    ("source_voltage_range", 1000.0), ("source_current_resistance_limit", False), ("voltage_range", 20.0),
+    ("voltage_nplc", 1.0), ("resistance_nplc", 1.0),
+)  # fmt: skip
+
+
+def measure_current(electrometer: Any) -> None:
+    """Amps, with the source in operate. PyMeasure has no command for zero check nor for joining source and ammeter."""
+    electrometer.measure_current(nplc=1, current=2e-6, auto_range=False)
+    electrometer.write(":SYST:ZCH 0;:SOUR:VOLT:MCON 1")
+
+
 PYMEASURE_33500 = each(
     ("shape", "PULS"), ("frequency", 2e3), ("voltage_high", 3.0), ("voltage_low", -1.0), ("pulse_period", 2.0),
     ("pulse_width", 2e-4), ("burst_state", True), ("burst_mode", "TRIG"), ("burst_ncycles", 3),
     ("trigger_source", "EXT"), ("output_load", 50.0), ("output", True), ("output", False),
     ("amplitude", 1.0), ("offset", 0.1), ("pulse_dutycycle", 20.0), ("pulse_hold", "WIDT"),
     ("burst_period", 1.0), ("arb_srate", 1e5),
+)  # fmt: skip
+
+PYMEASURE_6500 = each(
+    ("command_set", "SCPI"), ("mode", "voltage"), ("line_frequency", READ_ONLY, 50), ("range", 10.0),
+    ("autorange_enabled", True), ("autorange_enabled", False), ("nplc", 0.5), ("aperture", 0.02),
+    ("nplc", READ_ONLY, 1), ("relative", 0.5), ("relative_enabled", True), ("relative_enabled", False), ("digits", 5),
+    ("autozero_enabled", False), ("terminals_used", READ_ONLY, "FRONT"), ("voltage_range", 1.0),
+    ("voltage_relative", 0.25), ("voltage_relative_enabled", True), ("voltage_relative_enabled", False),
+    ("voltage_nplc", 0.01), ("voltage_digits", 4), ("points_in_buffer", READ_ONLY, 0), ("voltage", READ_ONLY, finite),
+    ("points_in_buffer", READ_ONLY, 1), ("buffer_points", 1000), ("data_format", "ASC"), ("current_range", 1e-3),
+    ("current_nplc", 2.0), ("current_relative", 1e-3), ("current_digits", 3), ("mode", "current"),
+    ("current", READ_ONLY, 0.0), ("current_ac_range", 0.1), ("current_ac_bandwidth", 30), ("current_ac_digits", 5),
+    ("mode", "voltage ac"), ("range", 100.0), ("detector_bandwidth", 300), ("voltage_ac_range", 10.0),
+    ("voltage_ac_relative", 0.1), ("voltage_ac_bandwidth", 3), ("resistance_range", 1e4), ("resistance_nplc", 5.0),
+    ("resistance_digits", 6), ("resistance_4W_range", 1e6), ("resistance_4W_nplc", 0.1), ("mode", "resistance 4W"),
+    ("nplc", 3.0), ("temperature_nplc", 1.0), ("mode", "temperature"), ("scan_count", 3), ("scan_interval", 5),
+    ("mode", "frequency"), ("mode", "period"), ("mode", "capacitance"), ("diode_bias", 1e-3),
+    ("scan_id", READ_ONLY, lambda reply: bool(reply)),
+)  # fmt: skip
+
+PYMEASURE_DSOX1102G = each(
+    ("ch1.bwlimit", True), ("ch1.coupling", "ac"), ("ch1.coupling", "dc"), ("ch2.display", True), ("ch1.invert", True),
+    ("ch1.invert", False), ("ch1.label", "TIA"), ("ch1.probe_attenuation", 10.0),
+    ("ch1.probe_attenuation", 1.0), ("ch1.range", 4.0), ("ch1.scale", 0.1), ("ch1.offset", 0.25),
+    ("timebase_mode", "main"), ("timebase_offset", 1e-3), ("timebase_offset", 2.5e-7), ("timebase_range", 2e-2),
+    ("timebase_scale", 1e-3), ("timebase_scale", 5e-7), ("acquisition_type", "normal"),
+    ("acquisition_type", "hresolution"), ("acquisition_mode", "realtime"), ("waveform_points_mode", "raw"),
+    ("waveform_points", 5000), ("waveform_source", "channel1"), ("waveform_format", "byte"),
+    ("waveform_format", "ascii"), ("timebase", READ_ONLY, lambda found: found["MODE"] == "MAIN"),
+    ("ch1.current_configuration", READ_ONLY, lambda found: found["CHAN"] == 1),
+)  # fmt: skip
+
+PYMEASURE_SDS1000XHD = each(
+    ("channel_2.display_enabled", True), ("channel_1.visible_enabled", True), ("channel_1.scale", 0.5),
+    ("channel_1.offset", 0.25), ("channel_1.coupling", "AC"), ("channel_1.coupling", "DC"), ("channel_1.invert", True),
+    ("channel_1.invert", False), ("channel_1.unit", "A"), ("channel_1.label", "TIA"), ("channel_1.probe", 10),
+    ("channel_1.bandwidth_limit_enabled", True), ("timebase.scale", 1e-3), ("timebase.delay", 2e-3),
+    ("acquisition.memory_management", "FMDepth"), ("acquisition.memory_depth", "100K", "100k"),
+    ("acquisition.plot_mode", "YT"), ("acquisition.type", "NORMal"), ("acquisition.points", READ_ONLY, 100_000),
+    ("acquisition.sample_rate", READ_ONLY, 1e7), ("acquisition.sequence_count", 2), ("trigger.mode", "NORMal"),
+    ("trigger.type", READ_ONLY, "EDGE"), ("trigger.edge_source", "C2"), ("trigger.edge_slope", "RISing"),
+    ("trigger.edge_coupling", "DC"), ("trigger.edge_level", 1.0), ("trigger.status", READ_ONLY, "Ready"),
+    ("wf_C1.source", "C1"), ("wf_C1.width", "WORD"), ("wf_C1.start_point", 10), ("wf_C1.point", 100),
+    ("wf_C1.interval", 2), ("wf_C1.max_point", READ_ONLY, finite),
 )  # fmt: skip
 
 QCODES_2400 = each(
@@ -296,6 +377,19 @@ QCODES_2601 = [
     for name, value, expected in [row]
 ]
 
+QCODES_6500 = each(
+    ("mode", "dc voltage"), ("nplc", 0.5), ("range", 10.0), ("auto_range_enabled", True),
+    ("auto_range_enabled", False), ("digits", READ_ONLY, 6), ("digits", 5), ("averaging_type", "moving"),
+    ("averaging_type", "repeat"), ("averaging_count", 5), ("averaging_enabled", True), ("averaging_enabled", False),
+    ("amplitude", READ_ONLY, finite), ("display_backlight", "On 100"), ("display_backlight", "Off"),
+    ("display_backlight", "Blackout"), ("trigger_count", 10), ("trigger_timer", 0.1), ("trigger1_delay", 0.5),
+    ("trigger4_delay", 2.0), ("trigger1_source", "external"), ("trigger2_source", "timer1"),
+    ("trigger3_source", "bus"), ("trigger4_source", "immediate"), ("mode", "dc current"), ("range", 1e-3),
+    ("nplc", 2.0), ("amplitude", READ_ONLY, 0.0), ("mode", "ac voltage"), ("range", 100.0), ("mode", "ac current"),
+    ("mode", "2w resistance"), ("range", 1e4), ("mode", "4w resistance"), ("mode", "temperature"), ("nplc", 1.0),
+    ("mode", "frequency"),
+)  # fmt: skip
+
 QCODES_33522 = each(
     ("ch1.function_type", "PULS"), ("ch1.frequency", 2e3), ("ch1.trigger_source", "EXT"), ("ch1.trigger_slope", "POS"),
     ("ch1.trigger_delay", 0.1), ("ch1.burst_state", "ON"), ("ch1.burst_mode", "N Cycle"), ("ch1.burst_ncycles", 3),
@@ -312,8 +406,18 @@ def drivers() -> list[Driver]:
                      scpi_error, PYMEASURE_2400),
         of_pymeasure("PyMeasure Keithley2600", "meter", "keithley-2612b", "pymeasure.instruments.keithley.Keithley2600",
                      lambda instrument: instrument.ask("print(errorqueue.next())"), PYMEASURE_2600),
+        of_pymeasure("PyMeasure KeithleyDMM6500", "meter", "keithley-dmm6500",
+                     "pymeasure.instruments.keithley.KeithleyDMM6500", scpi_error, PYMEASURE_6500),
+        of_pymeasure("PyMeasure Keithley6517B", "meter", "keithley-6517b",
+                     "pymeasure.instruments.keithley.Keithley6517B", scpi_error, PYMEASURE_6517B,
+                     prepare=measure_current),
         of_pymeasure("PyMeasure Agilent33500", "light", "agilent-33500", "pymeasure.instruments.agilent.Agilent33500",
                      scpi_error, PYMEASURE_33500),
+        of_pymeasure("PyMeasure KeysightDSOX1102G", "meter", "keysight-dsox1102g",
+                     "pymeasure.instruments.keysight.KeysightDSOX1102G", scpi_error, PYMEASURE_DSOX1102G),
+        of_pymeasure("PyMeasure SDS1000XHD", "meter", "siglent-sds1000xhd",
+                     "pymeasure.instruments.siglenttechnologies.siglent_sds1000xhd.SDS1000XHD", scpi_error,
+                     PYMEASURE_SDS1000XHD),
     ]  # fmt: skip
     if HAS_QCODES:
         found += [
@@ -323,6 +427,7 @@ def drivers() -> list[Driver]:
                       QCODES_2601),
             of_qcodes("QCoDeS Keithley2600 (2636B)", "meter", "keithley-2636b", "Keithley2636B", "Keithley",
                       QCODES_2600),
+            of_qcodes("QCoDeS Keithley6500", "meter", "keithley-dmm6500", "Keithley6500", "Keithley", QCODES_6500),
             of_qcodes("QCoDeS Keysight33522B", "light", "agilent-33500", "Keysight33522B", "Keysight", QCODES_33522,
                       identity="Agilent Technologies,33522B,VIRTUAL,2.03-1.19-2.00-52-00"),
         ]  # fmt: skip
@@ -330,6 +435,7 @@ def drivers() -> list[Driver]:
 
 
 _NOT_MODELLED = "the twin does not model it: -113"
+_NO_FUNCTION = "the twin has no such function: -224"
 _NOT_A_CHOICE = "a range taken for a list of choices: ValueError for all but 0.001 and 25"
 _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "PyMeasure Keithley2400": {
@@ -344,6 +450,25 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("ChA.measure_nplc", "1.0"): ("upstream", _NOT_A_CHOICE),
         ("ChA.measure_nplc", "read"): ("upstream", "the reply 1.0 is taken for an index into [0.001, 25]: 25"),
     },
+    "PyMeasure KeithleyDMM6500": {
+        ("mode", "'frequency'"): ("ours", _NO_FUNCTION),
+        ("mode", "'period'"): ("ours", _NO_FUNCTION),
+        ("mode", "'capacitance'"): ("ours", _NO_FUNCTION),
+        ("diode_bias", "0.001"): ("ours", _NOT_MODELLED),
+        ("scan_id", "read"): ("ours", _NOT_MODELLED),
+    },
+    "PyMeasure Keithley6517B": {
+        ("buffer_points", "60000"): ("upstream", "taken up to 6 875 000 and sent; the 6517B has 50 000 (p. 8-4)"),
+        ("source_voltage_range", "1000.0"): (
+            "upstream", "begins with SOUR:VOLT:RANG:AUTO, which the 6517A's table 3-11 does not have: nothing is set"
+        ),
+        ("source_current_resistance_limit", "False"): (
+            "upstream", "SOUR:CURR:RLIM without the :STATe of the 6517A's table 3-11"
+        ),
+        ("voltage_range", "20.0"): ("ours", _NOT_MODELLED),
+        ("voltage_nplc", "1.0"): ("ours", _NOT_MODELLED),
+        ("resistance_nplc", "1.0"): ("ours", _NOT_MODELLED),
+    },
     "PyMeasure Agilent33500": {
         ("amplitude", "1.0"): ("ours", _NOT_MODELLED),
         ("offset", "0.1"): ("ours", _NOT_MODELLED),
@@ -351,6 +476,18 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("pulse_hold", "'WIDT'"): ("ours", _NOT_MODELLED),
         ("burst_period", "1.0"): ("ours", _NOT_MODELLED),
         ("arb_srate", "100000.0"): ("ours", _NOT_MODELLED),
+    },
+    "PyMeasure KeysightDSOX1102G": {
+        ("ch1.label", "'TIA'"): ("upstream", "the quotes of the reply are kept: get_process_list sees lists alone"),
+        ("timebase_offset", "2.5e-07"): ("upstream", "written with %f, six decimals: 0.000000"),
+        ("timebase_scale", "5e-07"): ("upstream", "written with %f, six decimals: 0.000000"),
+        ("timebase", "read"): ("ours", _NOT_MODELLED),
+        ("ch1.current_configuration", "read"): ("ours", _NOT_MODELLED),
+    },
+    "PyMeasure SDS1000XHD": {
+        ("channel_1.probe", "10"): ("upstream", "sends PROBe 10, the guide has PROBe VALue,10"),
+        ("channel_1.bandwidth_limit_enabled", "True"): ("upstream", "sends BWLimit ON, the guide has FULL, 20M, 200M"),
+        ("acquisition.sequence_count", "2"): ("ours", _NOT_MODELLED),
     },
     "QCoDeS Keithley2400": {
         ("rangev", "2.0"): ("upstream", "sets SOUR:VOLT:RANG, asks SENS:VOLT:RANG?"),
@@ -374,13 +511,19 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "QCoDeS Keithley2600 (2636B)": {
         ("smua.measurerange_i", "0.01"): ("upstream", "its table of ranges has 10 uA twice and no 10 mA"),
     },
+    "QCoDeS Keithley6500": {
+        ("auto_range_enabled", "False"): ("upstream", "the truth of the reply's text is taken: 0 reads as True"),
+        ("averaging_enabled", "False"): ("upstream", "the truth of the reply's text is taken: 0 reads as True"),
+        ("digits", "5"): ("upstream", "set by a query, DISP:VOLT:DC:DIG? 5"),
+        ("display_backlight", "'Blackout'"): ("upstream", "waits for BLACkout, in mixed case, in the reply"),
+        ("mode", "'frequency'"): ("ours", _NO_FUNCTION),
+    },
     "QCoDeS Keysight33522B": {
         ("ch1.amplitude", "1.0"): ("ours", _NOT_MODELLED),
         ("ch1.offset", "0.1"): ("ours", _NOT_MODELLED),
         ("ch1.phase", "0.0"): ("ours", _NOT_MODELLED),
         ("ch1.output_polarity", "'NORM'"): ("ours", _NOT_MODELLED),
         ("ch1.frequency_mode", "'CW'"): ("ours", _NOT_MODELLED),
-        ("sync.output", "'ON'"): ("ours", _NOT_MODELLED),
     },
 }  # fmt: skip
 FAULTS = {(driver, *what): fault for driver, table in _TABLE.items() for what, fault in table.items()}

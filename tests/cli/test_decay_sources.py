@@ -111,6 +111,7 @@ def test_a_dry_run_says_what_the_times_are_worth_and_a_capture_keeps_it(cli, ben
     assert code == 0
     assert "light's edge: by trigger, known to 1 us" in out
     assert "timestamps: resolution unknown, jitter unknown" in out
+    assert "range: unknown, shortest settled interval unknown" in out
     same_recipe.write_text(REPLAY.replace('window = "1 s"', 'window = "100 ms"').replace("repeats = 5", "repeats = 1"))
     code, out, _ = cli("sweep", same_recipe, "--bench", bench, "--chip", "A1", "--dry-run", "--json")
     assert json.loads(out)["warnings"] == ["level 1 lies before the first sample after the light's edge"]
@@ -118,3 +119,15 @@ def test_a_dry_run_says_what_the_times_are_worth_and_a_capture_keeps_it(cli, ben
     (kept,) = load_capture(tmp_path / "t.h5").header.config["timing"]
     assert kept["levels_before_first"] == [1]
     assert kept["timestamp_jitter_s"] is None
+
+
+def test_a_dry_run_warns_of_an_interval_in_which_the_range_does_not_settle(cli, bench_with, same_recipe):
+    path = bench_with("")
+    text = path.read_text().replace('driver = "keithley-2450"', 'driver = "keithley-2636b"', 1)
+    path.write_text(text)
+    code, out, err = cli("sweep", same_recipe, "--bench", path, "--chip", "A1", "--dry-run")
+    assert code == 0, err
+    assert "settling of the 1 uA range: 2.5 ms, shortest settled interval 2.5 ms" in out
+    assert "warning: the interval of 2 ms is shorter than the 2.5 ms in which the 1 uA range settles" in out
+    code, out, _ = cli("sweep", same_recipe, "--bench", path, "--chip", "A1", "--dry-run", "--json")
+    assert json.loads(out)["timing"][0]["settling_s"] == 2.5e-3

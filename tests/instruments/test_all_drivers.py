@@ -170,6 +170,8 @@ AMPLIFIER = AmplifierTable.model_validate(
 LED = LedTable.model_validate({"full_scale": "700 mA", "terminal": 2})
 BESIDES: dict[str, dict[str, Any]] = {
     "keithley-dmm6500": {"amplifier": AMPLIFIER},
+    "keysight-dsox1102g": {"amplifier": AMPLIFIER},
+    "siglent-sds1000xhd": {"amplifier": AMPLIFIER},
     "thorlabs-dc2200": {"led": LED},
     "keithley-707b": {"channels": {1: "1A01"}},
     "keithley-3706a": {"channels": {1: 1001}},

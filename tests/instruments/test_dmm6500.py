@@ -16,11 +16,12 @@ from pymeasure.test import expected_protocol
 from otters_lab.core.clock import VirtualClock
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.quantity import parse_quantity
-from otters_lab.instruments.acquire import TraceRequest, violations
+from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.dmm6500 import KeithleyDMM6500
 from otters_lab.instruments.drivers.dmm6500_meter import AmplifiedDigitizer
+from otters_lab.instruments.limits import violations
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
 from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.survey import survey
@@ -249,6 +250,86 @@ def test_the_twin_refuses_what_the_manual_forbids(bench_with: Callable[..., Benc
     twin.handle(b"*RST")
     twin.handle(b"DIG:VOLT:SRAT 300000")
     assert twin.handle(b"DIG:VOLT:APER?") == b"3E-06"  # automatic: whole microseconds of the interval
+
+
+def asked(twin: Any, message: str) -> str:
+    """The reply to a message, after which the queue is empty."""
+    reply = (twin.handle(message.encode()) or b"").decode()
+    assert twin.handle(b"SYST:ERR?") == b'0,"No error"', message
+    return reply
+
+
+def test_as_a_multimeter_it_reads_the_mean_of_the_amplifiers_output_over_its_cycles(
+    bench_with: Callable[..., BenchFile],
+) -> None:
+    bench = bench_with()
+    built = build_virtual(bench)
+    twin, world = built.meter, built.world
+    world.closed_channels = {bench.switch.channels[3]}
+    asked(twin, "SENS:VOLT:NPLC 2;:SENS:VOLT:RANG 1")
+    before_s = world.now_s
+    reading_V = float(asked(twin, "READ?"))
+    assert world.now_s - before_s == pytest.approx(2 / 50)
+    assert reading_V == pytest.approx(-1e6 * world.decays.dark_current_A(3), rel=1e-6)  # inverting
+    assert float(asked(twin, "TRAC:DATA? 1, 1, 'defbuffer1', READ")) == pytest.approx(reading_V, rel=1e-6)
+    asked(twin, "VOLT:REL 0.5;REL:STAT ON")
+    assert float(asked(twin, "READ?")) == pytest.approx(reading_V - 0.5, rel=1e-6)
+    asked(twin, "VOLT:REL:STAT OFF;:VOLT:AVER:COUN 4;:VOLT:AVER ON")
+    before_s = world.now_s
+    asked(twin, "READ?")
+    assert world.now_s - before_s == pytest.approx(4 * 2 / 50)
+
+
+def test_automatic_ranges_follow_the_reading_and_a_fixed_one_overflows(bench_with: Callable[..., BenchFile]) -> None:
+    bench = bench_with(("1e6 V/A", "1e8 V/A"), ("inverting = true", "inverting = false"))
+    built = build_virtual(bench)
+    twin, world = built.meter, built.world
+    world.closed_channels = {bench.switch.channels[3]}
+    assert asked(twin, "VOLT:RANG:AUTO?") == "1"
+    expected_V = 1e8 * world.decays.dark_current_A(3)
+    assert 1 < expected_V < 10
+    assert float(asked(twin, "MEAS:VOLT:DC?")) == pytest.approx(expected_V, rel=1e-6)
+    assert float(asked(twin, "VOLT:RANG?")) == 10
+    asked(twin, "VOLT:RANG 0.1")
+    assert asked(twin, "VOLT:RANG:AUTO?") == "0"
+    assert float(asked(twin, "READ?")) == 9.9e37
+
+
+def test_it_digitises_or_measures_one_function_at_a_time(bench_with: Callable[..., BenchFile]) -> None:
+    twin = build_virtual(bench_with()).meter
+    assert (asked(twin, "SENS:FUNC?"), asked(twin, "DIG:FUNC?")) == ("VOLT:DC", '"NONE"')
+    asked(twin, 'DIG:FUNC "VOLT"')
+    assert (asked(twin, "SENS:FUNC?"), asked(twin, "DIG:FUNC?")) == ("NONE", '"VOLT"')
+    twin.handle(b"READ?")
+    assert (twin.handle(b"SYST:ERR?") or b"").startswith(b"-221")
+    asked(twin, 'SENS:FUNC "CURRENT"')
+    assert (asked(twin, "SENS:FUNC?"), asked(twin, "DIG:FUNC?")) == ("CURR:DC", '"NONE"')
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("SENS:FUNC VOLT", -104),  # not a string
+        ('SENS:FUNC "FREQ"', -224),
+        ("VOLT:NPLC 13", -222),  # 12 at 50 Hz
+        ("VOLT:AC:NPLC 1", -113),
+        ("TEMP:RANG 1", -113),
+        ("CURR:RANG 4", -222),
+        ("VOLT:AVER:COUN 101", -222),
+        ("DISP:VOLT:DIG 7", -222),
+        ("CURR:AC:DET:BAND 10", -224),
+        ("DISP:LIGH:STAT ON60", -224),
+        ("TRIG:TIM5:DEL 1", -113),
+        ("*LANG TSP", -224),
+        ("FORM:DATA REAL", -224),
+        ("ROUT:TERM REAR", -113),
+    ],
+)
+def test_the_multimeter_refuses_what_it_has_not(bench_with: Callable[..., BenchFile], message: str, code: int) -> None:
+    twin = build_virtual(bench_with()).meter
+    assert twin.handle(message.encode()) is None
+    assert (twin.handle(b"SYST:ERR?") or b"").startswith(f"{code},".encode())
+    assert twin.handle(b"SYST:ERR?") == b'0,"No error"'
 
 
 # --- the bench --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.provenance import new_header
-from otters_lab.instruments.acquire import TraceRequest, violations
+from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.benchfile import load_bench
 from otters_lab.instruments.lightcal import (
     KIND,
@@ -23,6 +23,7 @@ from otters_lab.instruments.lightcal import (
     read_light_calibration,
     write_light_calibration,
 )
+from otters_lab.instruments.limits import violations
 
 
 def light(**changes: object) -> LightCalibration:

@@ -14,11 +14,12 @@ from pymeasure.test import expected_protocol
 
 from otters_lab.core.clock import VirtualClock
 from otters_lab.core.errors import InputError, InstrumentError
-from otters_lab.instruments.acquire import TraceRequest, violations
+from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
 from otters_lab.instruments.drivers.keithley648x_meter import PicoammeterMeter
+from otters_lab.instruments.limits import violations
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
@@ -315,3 +316,14 @@ def test_the_generator_serves_too_when_software_starts_it(
 def test_a_current_limit_that_cannot_be_set_is_refused(bench_with: Callable[..., BenchFile]) -> None:
     with pytest.raises(InputError, match=r"limits\.compliance is 20 uA, keithley-6487 can be set to 25 uA, 250 uA"):
         bench_with("6487", compliance="20 uA")
+
+
+def test_a_bias_beyond_the_range_that_has_the_current_limit_is_refused(
+    bench_with: Callable[..., BenchFile], slow: TraceRequest
+) -> None:
+    """25 mA is there on the 10 V range alone; the instrument would take 2.5 mA instead."""
+    bench = bench_with("6487", compliance="25 mA")
+    bench = bench.model_copy(update={"limits": bench.limits.model_copy(update={"bias": 100.0})})
+    assert violations(replace(slow, bias_V=10.0), bench) == []
+    (problem,) = violations(replace(slow, bias_V=-20.0), bench)
+    assert problem == "bias is 20 V, the Keithley 6487 limits the current to 25 mA up to 10 V only"

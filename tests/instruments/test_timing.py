@@ -64,6 +64,41 @@ def test_the_shortest_interval_is_the_aperture_and_what_the_meter_needs_after_it
     assert (found.timestamp_resolution_s, found.timestamp_jitter_s) == (1e-6, None)
 
 
+def on_a_2636b(quiet: BenchFile) -> BenchFile:
+    return quiet.model_copy(update={"meter": quiet.meter.model_copy(update={"driver": "keithley-2636b"})})
+
+
+def test_an_interval_shorter_than_the_ranges_settling_is_warned_of(quiet: BenchFile, take: TraceRequest) -> None:
+    bench = on_a_2636b(quiet)
+    found = timing(take, bench, window_s=1.0)  # 2 ms on the 1 uA range
+    assert found.shortest_interval_s == pytest.approx(take.aperture_s + 35e-6)
+    assert found.settling_s == found.shortest_settled_s == 2.5e-3
+    assert found.warnings() == ["the interval of 2 ms is shorter than the 2.5 ms in which the 1 uA range settles"]
+    assert timing(replace(take, interval_s=2.5e-3), bench, window_s=1.0).warnings() == []
+    low = timing(replace(take, range_A=1e-7, interval_s=0.02), bench)
+    assert (low.settling_s, low.shortest_settled_s, low.warnings()) == (15e-3, 15e-3, [])
+    # A range that settles within the reading itself does not lengthen it.
+    assert timing(replace(take, range_A=1e-5), bench).shortest_settled_s == pytest.approx(take.aperture_s + 35e-6)
+
+
+def test_settling_that_no_source_states_is_unknown_and_no_warning(quiet: BenchFile, take: TraceRequest) -> None:
+    found = timing(replace(take, interval_s=1e-3, range_A=1e-8), quiet)
+    assert (found.settling_s, found.shortest_settled_s) == (None, None)
+    assert found.warnings() == []
+    three = replace(take, range_A=3.0)
+    bench = quiet.model_copy(update={"meter": quiet.meter.model_copy(update={"driver": "keithley-2601b"})})
+    assert timing(three, bench).settling_s is None  # the table ends at 1.5 A
+
+
+@pytest.mark.parametrize("name", [name for name, meter in METERS.items() if meter.settling_s])
+def test_settling_is_stated_for_ranges_that_the_meter_has_and_falls_as_they_rise(name: str) -> None:
+    meter = METERS[name]
+    assert set(meter.settling_s) <= set(meter.ranges_A)
+    below_1_A = [meter.settling_s[range_A] for range_A in sorted(meter.settling_s) if range_A < 1]
+    assert below_1_A == sorted(below_1_A, reverse=True)
+    assert all(meter.settling_of(range_A * (1 + 1e-12)) == time_s for range_A, time_s in meter.settling_s.items())
+
+
 def test_a_light_that_software_begins_says_so(quiet: BenchFile, take: TraceRequest) -> None:
     light = quiet.light.model_copy(update={"driver": "thorlabs-dc2200"})
     found = timing(take, quiet.model_copy(update={"light": light}), window_s=1.0)

@@ -99,10 +99,29 @@ class Agilent33500SoftwareLight(Agilent33500Light):
 
     trigger = "BUS"
 
-    def __init__(self, instrument: Agilent33500, load: str, drive_range_V: tuple[float, float], clock: Clock) -> None:
+    def __init__(
+        self,
+        instrument: Agilent33500,
+        load: str,
+        drive_range_V: tuple[float, float],
+        clock: Clock,
+        sync_out: bool = False,
+    ) -> None:
         super().__init__(instrument, load, drive_range_V)
         self._clock = clock
+        self._sync_out = sync_out
         self._delay_s: float | None = None
+
+    def reset(self) -> None:
+        """As the triggered one, if asked for with the sync output on, whose edge rises as the burst begins."""
+        super().reset()
+        if not self._sync_out:
+            return
+        with link_errors("light"):
+            self._instrument.write("OUTP:SYNC ON")  # OUTPut subsystem; QCoDeS's Keysight33522B sends the same
+            self._check_errors("after switching the sync output on")
+            if finite(self._instrument.ask("OUTP:SYNC?"), "light: OUTP:SYNC?") != 1:
+                raise InstrumentError("light: the sync output is off, nothing would trigger the meter")
 
     def arm_pulse(self, drive_V: float, delay_s: float, width_s: float) -> None:
         """As the triggered one, without delay. `fire` gives the pulse."""
@@ -132,5 +151,6 @@ def build(adapter: Any, bench: BenchFile, clock: Clock) -> Agilent33500Light:
     drive_range_V = bench.light.known.drive_V[bench.light.load]
     generator = Agilent33500(adapter)
     if bench.light.known.sync == "software":
-        return Agilent33500SoftwareLight(generator, bench.light.load, drive_range_V, clock)
+        sync_out = bench.meter.known.triggered_by_light
+        return Agilent33500SoftwareLight(generator, bench.light.load, drive_range_V, clock, sync_out)
     return Agilent33500Light(generator, bench.light.load, drive_range_V)

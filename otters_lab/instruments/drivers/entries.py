@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from otters_lab.instruments.drivers.timebase import Timebase
 
 # "hardware": has run on the instrument. "independent driver": somebody else's driver agrees with our twin.
 # "manual": written from the manual alone, twin and driver by the same hand. "none": not even that.
@@ -38,9 +41,13 @@ class MeterDriver(Entry):
     the common ones, with the values this model takes. `dead_s`: from the end of an aperture to the earliest start of
     the next (s). `aperture_s` takes the place of `nplc` where apertures are set in seconds. A voltmeter has `ranges_V`
     and no ranges in amperes: these follow from the amplifier in front of it. `compliances_A` lists current limits where
-    only some can be set. `trigger_out` says whether it gives one trigger at the start of an acquisition; without, only
-    a light that software starts can follow it. `timestamp_resolution_s` and `timestamp_jitter_s` are those of its
-    timestamps by its manual or data sheet; None is unknown.
+    only some can be set, `compliance_bias_V` the largest bias with each where it is not `bias_V`. `trigger_out` says
+    whether it gives one trigger at the start of an acquisition; without, only a light that software starts can follow
+    it. `triggered_by_light`: it waits for the light's sync output, so that its times count from the pulse, and the part
+    before the trigger is the dark baseline. `timebase`: the records of a scope, whose samples are points in time.
+    `timestamp_resolution_s` and `timestamp_jitter_s` are those of its timestamps by its manual or data sheet; None is
+    unknown. `settling_s` is the time (s) in which a reading settles on a range (A) after a step of the current, as the
+    manual or data sheet states it; a range that is missing is unknown.
     """
 
     ranges_A: tuple[float, ...]
@@ -54,9 +61,17 @@ class MeterDriver(Entry):
     aperture_s: tuple[float, float] | None = None
     ranges_V: tuple[float, ...] = ()
     compliances_A: tuple[float, ...] = ()
+    compliance_bias_V: tuple[float, ...] = ()
     trigger_out: bool = True
+    triggered_by_light: bool = False
+    timebase: Timebase | None = None
     timestamp_resolution_s: float | None = None
     timestamp_jitter_s: float | None = None
+    settling_s: Mapping[float, float] = field(default_factory=dict)
+
+    def settling_of(self, range_A: float) -> float | None:
+        """Settling time (s) of a range (A); None is unknown."""
+        return next((time_s for known, time_s in self.settling_s.items() if math.isclose(known, range_A)), None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,8 @@ class LightDriver(Entry):
 
     `sync` says what begins the pulse: the meter's trigger, or a command of ours, whose edge is then known to
     `sync_uncertainty_s` at best. One that can do both has "trigger" here, and an uncertainty. `full_scale_A` is given
-    for a current driver: LED currents that a drive of 10 V may stand for, in the bench file's [light.led].
+    for a current driver: LED currents that a drive of 10 V may stand for, in the bench file's [light.led]. `sync_out`:
+    it has an output that rises with each pulse.
     """
 
     width_s: tuple[float, float]
@@ -74,6 +90,7 @@ class LightDriver(Entry):
     sync: Literal["trigger", "software"] = "trigger"
     sync_uncertainty_s: float = 0.0
     full_scale_A: tuple[float, float] | None = None
+    sync_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,25 +14,19 @@ from pymeasure.instruments import Instrument, SCPIMixin
 from pymeasure.instruments.validators import strict_range
 
 from otters_lab.core.errors import InstrumentError
-from otters_lab.instruments.drivers.replies import OVERFLOW_A, finite, number_table
+from otters_lab.instruments.drivers.replies import OVERFLOW_A, number_table
+from otters_lab.instruments.drivers.zero_check import ZeroChecked, reply_number, reply_switch, reply_whole
 from otters_lab.instruments.roles import MeterReadings, ReadingFlag
 
 STATUS_OVERFLOW = 1  # bit 0 of a reading's status word, 6487 p. 13-7
 IN_COMPLIANCE_V = -999.0  # the source value of a reading that was taken in compliance, 6487 p. 13-7
 
 
-def _number(value: Any) -> float:
-    return finite(value, "Keithley 648x")
-
-
-def _switch(value: Any) -> bool:
-    return _number(value) != 0
-
-
-class Keithley6485(SCPIMixin, Instrument):
+class Keithley6485(ZeroChecked, SCPIMixin, Instrument):
     """The commands of a 6485 that a timed current measurement needs."""
 
     elements: tuple[str, ...] = ("READ", "TIME", "STAT")
+    lowest_range_A = 2e-9
 
     def __init__(self, adapter: Any, name: str = "Keithley 6485", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
@@ -40,7 +34,7 @@ class Keithley6485(SCPIMixin, Instrument):
     line_frequency = Instrument.measurement(
         ":SYST:LFR?",
         """Get the power-line frequency setting in Hz (50 or 60; code).""",
-        get_process=_number,
+        get_process=reply_number,
     )
 
     current_range = Instrument.control(
@@ -50,7 +44,7 @@ class Keithley6485(SCPIMixin, Instrument):
         off (code).""",
         validator=strict_range,
         values=[2e-9, 2e-2],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     current_nplc = Instrument.control(
@@ -59,7 +53,7 @@ class Keithley6485(SCPIMixin, Instrument):
         """Control the aperture of a reading in power-line cycles (float strictly from 0.01 to 50; code).""",
         validator=strict_range,
         values=[0.01, 50],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     autozero_enabled = Instrument.control(
@@ -68,23 +62,7 @@ class Keithley6485(SCPIMixin, Instrument):
         """Control whether reference readings are slipped in between readings, which breaks a time grid (bool;
         code).""",
         set_process=int,
-        get_process=_switch,
-    )
-
-    zero_check_enabled = Instrument.control(
-        ":SYST:ZCH?",
-        ":SYST:ZCH %d",
-        """Control whether the input is shunted to low (bool; 6487 p. 13-8, bit 9).""",
-        set_process=int,
-        get_process=_switch,
-    )
-
-    zero_correct_enabled = Instrument.control(
-        ":SYST:ZCOR?",
-        ":SYST:ZCOR %d",
-        """Control whether the acquired offset is subtracted (bool; 6487 p. 13-8, bit 10).""",
-        set_process=int,
-        get_process=_switch,
+        get_process=reply_switch,
     )
 
     timer_interval = Instrument.control(
@@ -93,7 +71,7 @@ class Keithley6485(SCPIMixin, Instrument):
         """Control the interval of the arm layer's timer in s (float strictly from 1e-3 to 99999.999; 6487 p. 7-5).""",
         validator=strict_range,
         values=[1e-3, 99999.999],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     arm_count = Instrument.control(
@@ -102,7 +80,7 @@ class Keithley6485(SCPIMixin, Instrument):
         """Control how often the arm layer is passed, a reading each time (int strictly from 1 to 2000; code).""",
         validator=strict_range,
         values=[1, 2000],
-        get_process=lambda reply: int(_number(reply)),
+        get_process=reply_whole,
     )
 
     buffer_points = Instrument.control(
@@ -111,28 +89,14 @@ class Keithley6485(SCPIMixin, Instrument):
         """Control how many readings the buffer stores (int strictly from 1 to 2000; 6487 p. 6-5: up to 3000).""",
         validator=strict_range,
         values=[1, 2000],
-        get_process=lambda reply: int(_number(reply)),
+        get_process=reply_whole,
     )
 
     buffer_count = Instrument.measurement(
         ":TRAC:ACT?",
         """Get how many readings the buffer holds (int from 0; 6487 p. 6-5).""",
-        get_process=lambda reply: int(_number(reply)),
+        get_process=reply_whole,
     )
-
-    def correct_zero(self) -> None:
-        """Measures the offset with the input shunted, on the lowest range, and subtracts it from then on.
-
-        The sequence is the manuals' own, as public code sends it; the input stays shunted.
-        """
-        self.write(":TRAC:FEED:CONT NEV")  # *RST leaves the buffer as it was, 6487 p. 6-5
-        self.zero_check_enabled = True
-        self.zero_correct_enabled = False
-        self.current_range = 2e-9
-        self.write(":INIT")
-        self.ask("*OPC?")
-        self.write(":SYST:ZCOR:ACQ")
-        self.zero_correct_enabled = True
 
     def load_timed_acquisition(self, n_samples: int, interval_s: float) -> None:
         """One reading at once and then every `interval_s` (s), into an empty buffer."""
@@ -176,7 +140,7 @@ class Keithley6487(Keithley6485):
         """Control the range of the source in V (float strictly from 10 to 500: 10, 50 or 500; 6487 p. 14-10).""",
         validator=strict_range,
         values=[10, 500],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     source_voltage = Instrument.control(
@@ -185,7 +149,7 @@ class Keithley6487(Keithley6485):
         """Control the sourced voltage in V (float strictly from -500 to 500; 6487 p. 14-10).""",
         validator=strict_range,
         values=[-500, 500],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     current_limit = Instrument.control(
@@ -195,7 +159,7 @@ class Keithley6487(Keithley6485):
         and 25 mA on the 10 V range; the nearest is taken; 6487 p. 14-10).""",
         validator=strict_range,
         values=[2.5e-5, 2.5e-2],
-        get_process=_number,
+        get_process=reply_number,
     )
 
     output_enabled = Instrument.control(
@@ -203,11 +167,11 @@ class Keithley6487(Keithley6485):
         ":SOUR:VOLT:STAT %d",
         """Control whether the source is in operate (bool); off, it is 0 V at a low impedance (6487 p. 3-20).""",
         set_process=int,
-        get_process=_switch,
+        get_process=reply_switch,
     )
 
     interlock_tripped = Instrument.measurement(
         ":SOUR:VOLT:INT:FAIL?",
         """Get whether the interlock keeps the source off (bool; 6487 p. 14-10).""",
-        get_process=_switch,
+        get_process=reply_switch,
     )

@@ -1,8 +1,8 @@
 """A Keithley 6485 or 6487 in the role of the meter.
 
 The grid is kept by the arm layer's timer. Its output trigger would come at every reading and none marks the start
-alone, so these meters need a light that software starts. Between takes the input is shunted (zero check), which also
-spares it the switching of channels. A 6485 has no source: its bias is 0 V and no current limit can be set.
+alone, so these meters need a light that software starts. A 6485 has no source: its bias is 0 V and no current limit
+can be set.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
 from otters_lab.instruments.drivers.replies import confirm, link_errors
-from otters_lab.instruments.drivers.timed_meter import TimedMeter
-from otters_lab.instruments.roles import MeterReadings, MeterSettings
+from otters_lab.instruments.drivers.zero_checked_meter import ZeroCheckedMeter
+from otters_lab.instruments.roles import MeterSettings
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 SOURCE_RANGES_V = (10.0, 50.0, 500.0)
 
 
-class PicoammeterMeter(TimedMeter):
+class PicoammeterMeter(ZeroCheckedMeter):
     """Records the current on a fixed range; biases the device where the instrument can."""
 
     def __init__(self, instrument: Keithley6485, clock: Clock, line_frequency_Hz: float) -> None:
-        super().__init__(instrument, clock, line_frequency_Hz)
-        self._source = instrument if isinstance(instrument, Keithley6487) else None
+        source = instrument if isinstance(instrument, Keithley6487) else None
+        super().__init__(instrument, clock, line_frequency_Hz, source)
 
     def reset(self) -> None:
         """*RST, the line frequency against the bench file's, and the zero corrected; the input stays shunted."""
@@ -36,10 +36,7 @@ class PicoammeterMeter(TimedMeter):
             meter.write("*RST")
             meter.write("*CLS")
             confirm("meter", "line frequency (Hz)", self._line_frequency_Hz, meter.line_frequency)
-            meter.correct_zero()
-            self._check_errors("after the zero correction")
-            if not (meter.zero_check_enabled and meter.zero_correct_enabled):
-                raise InstrumentError("meter: zero check or zero correct is not on")
+            self._correct_zero()
 
     def configure(self, settings: MeterSettings) -> MeterSettings:
         """Sets a timed acquisition with the source off; returns what the instrument reads back."""
@@ -74,39 +71,6 @@ class PicoammeterMeter(TimedMeter):
                 n_samples=min(meter.arm_count, meter.buffer_points),
             )
         return self._settings
-
-    def bias_on(self) -> None:
-        """Source on, confirmed; nothing without one."""
-        if self._source is None:
-            return
-        with link_errors("meter"):
-            self._source.output_enabled = True
-            if self._source.interlock_tripped or not self._source.output_enabled:
-                raise InstrumentError("meter: the source did not switch on (interlock?)")
-
-    def start(self) -> None:
-        """Leaves the idle state: the first reading begins at once."""
-        self._begin(":INIT", self._ready().aperture_s)
-
-    def fetch(self) -> MeterReadings:
-        """Waits until the buffer is full, then reads it and the error queue."""
-        with link_errors("meter"):
-            self._await_readings()
-            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
-            self._check_errors("after the acquisition")
-        return readings
-
-    def make_safe(self) -> None:
-        """Back to idle, source off, input shunted, confirmed."""
-        with link_errors("meter"):
-            self._instrument.write(":ABOR")
-            if self._source:
-                self._source.output_enabled = False
-                if self._source.output_enabled:
-                    raise InstrumentError("meter: the source is still on")
-            self._instrument.zero_check_enabled = True
-            if not self._instrument.zero_check_enabled:
-                raise InstrumentError("meter: the input is not shunted (zero check)")
 
 
 def build_6485(adapter: Any, bench: BenchFile, clock: Clock) -> PicoammeterMeter:

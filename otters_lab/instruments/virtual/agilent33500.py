@@ -1,7 +1,8 @@
 """The twin of an Agilent 33500 function generator whose first channel drives an LED.
 
 After the 33500 Series Operating and Service Guide. Modelled: pulse shape, levels, period and width with their
-conflict, triggered bursts with delay, the output switch. Any other output that is on counts as light without end.
+conflict, triggered bursts with delay, the output switch, the sync output's edge as a burst begins. Any other output
+that is on counts as light without end.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Agilent33500Twin(ScpiInstrument):
         self._choice(":TRIGger[1]:SLOPe", "slope", ["POSitive", "NEGative"])
         self._number(":TRIGger[1]:DELay", "delay", 0, 1000)
         self.control(f"{output}[:STATe]", lambda: str(int(self._set["output"])), self._set_output)
+        self.control(
+            ":OUTPut:SYNC[:STATe]",
+            lambda: str(int(self._set["sync"])),
+            lambda text: self._put("sync", boolean(text)),
+        )
         self.control(f"{output}:LOAD", lambda: _real(self._set["load"]), self._set_load)
         self.event("*TRG", self._bus_trigger)
         self.query("*TST?", lambda: "+0")
@@ -58,6 +64,7 @@ class Agilent33500Twin(ScpiInstrument):
         self._set: dict[str, Any] = {
             "shape": "SIN", "frequency": 1e3, "high": 0.05, "low": -0.05, "width": 1e-4, "period": 1e-3, "burst": False,
             "mode": "TRIG", "cycles": 1, "trigger": "IMM", "slope": "POS", "delay": 0.0, "output": False, "load": 50.0,
+            "sync": True,
         }  # fmt: skip
         self._busy_until_s = -math.inf
 
@@ -153,6 +160,8 @@ class Agilent33500Twin(ScpiInstrument):
         for cycle in range(self._set["cycles"]):
             start = begin + cycle * self._set["period"]
             self._world.light_on(start, start + self._set["width"], self._set["high"])
+        if self._set["sync"]:
+            self._world.sync_edge(at_s + self._set["delay"])
         self._busy_until_s = begin + self._set["cycles"] * self._set["period"]
 
 

@@ -1,7 +1,8 @@
-"""The twin of a Keithley DMM6500 that digitises the output of a transimpedance amplifier.
+"""The twin of a Keithley DMM6500 that digitises the output of a transimpedance amplifier, or measures it at leisure.
 
-After the sources named in the driver. The amplifier is ideal but for its gain, its sign and the voltage where it clips:
-its bandwidth is not modelled. Timestamps are starts of apertures, to a nanosecond. Blocks take no time of their own.
+After the sources named in the driver; the multimeter's own commands are in `multimeter`. The amplifier is ideal but for
+its gain, its sign and the voltage where it clips: its bandwidth is not modelled. Timestamps are starts of apertures, to
+a nanosecond. Blocks take no time of their own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otters_lab.core.protocols import Array
 from otters_lab.instruments.setups import AmplifierTable
+from otters_lab.instruments.virtual.multimeter import OVERFLOW, OVERRANGE, Multimeter
 from otters_lab.instruments.virtual.reading_buffer import MAX_POINTS, ReadingBuffer
-from otters_lab.instruments.virtual.scpi import Call, Handler, ScpiError, choice, integer, number
+from otters_lab.instruments.virtual.scpi import Call, Handler, ScpiError, choice, integer, number, quoted
 from otters_lab.instruments.virtual.trace_subsystem import TraceInstrument
 from otters_lab.instruments.virtual.trigger_setup import check_buffer
 from otters_lab.instruments.virtual.world import World
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
 
 RANGES_V = (0.1, 1.0, 10.0, 100.0, 1000.0)
-OVERRANGE = 1.2
-OVERFLOW = 9.9e37
 
 
 class DMM6500Twin(TraceInstrument):
@@ -38,6 +39,14 @@ class DMM6500Twin(TraceInstrument):
         super().__init__("KEITHLEY INSTRUMENTS,MODEL DMM6500,VIRTUAL,1.7.12b")
         self._world = world
         self._amplifier = amplifier
+        self._multimeter = Multimeter(
+            self,
+            world.clock,
+            line_frequency_Hz,
+            volts=lambda start_s, stop_s: float(self._volts(np.array([start_s]), np.array([stop_s]))[0]),
+            store=lambda start_s, value: self._buffer.append(np.array([start_s]), np.array([value]), np.zeros(1)),
+            chosen=lambda: self._put("function", "NONE"),
+        )
         self.reset()
         self.query(":SYSTem:LFRequency?", lambda: f"{line_frequency_Hz:.0f}")
         self._integer(":FORMat:ASCii:PRECision", "precision", 0, 16)
@@ -45,7 +54,7 @@ class DMM6500Twin(TraceInstrument):
         self.control(
             f"{digitize}:FUNCtion[:ON]",
             lambda: f'"{self._set["function"]}"',
-            lambda text: self._put("function", choice(text.strip("\"'"), ["VOLTage", "CURRent", "NONE"])),
+            self._set_digitize_function,
         )
         self.control(f"{digitize}:VOLTage:RANGe[:UPPer]", lambda: f"{self._set['range']:.10G}", self._set_range)
         self._integer(f"{digitize}:VOLTage:SRATe", "rate", 1000, 1_000_000)
@@ -64,6 +73,7 @@ class DMM6500Twin(TraceInstrument):
 
     def reset(self) -> None:
         """*RST."""
+        self._multimeter.reset()
         self._set: dict[str, Any] = {
             "precision": 0, "function": "NONE", "range": 10.0, "rate": 1000, "aperture": None, "logic": "NEG",
             "stimulus": "NONE",
@@ -83,6 +93,12 @@ class DMM6500Twin(TraceInstrument):
 
     def _choice(self, header: str, key: str, words: list[str]) -> None:
         self.control(header, lambda: str(self._set[key]), lambda text: self._put(key, choice(text, words)))
+
+    def _set_digitize_function(self, text: str) -> None:
+        """One function is active: digitising ends measuring, and the other way round."""
+        self._put("function", choice(quoted(text), ["VOLTage", "CURRent", "NONE"]))
+        if self._set["function"] != "NONE":
+            self._multimeter.function = "NONE"
 
     def _set_range(self, text: str) -> None:
         expected = abs(number(text, -RANGES_V[-1], RANGES_V[-1]))
@@ -153,11 +169,15 @@ class DMM6500Twin(TraceInstrument):
         self._started_s, self._state = None, "IDLE"
         if not start_s.size:
             return
-        current_A = self._world.currents_A(start_s, start_s + self._aperture_s())
-        limit = self._amplifier.output_limit
-        voltage = np.clip(current_A * self._amplifier.signed_gain_V_per_A, -limit, limit)
+        voltage = self._volts(start_s, start_s + self._aperture_s())
         voltage = np.where(np.abs(voltage) > OVERRANGE * self._set["range"], OVERFLOW, voltage)
         self._buffer.append(start_s, voltage, np.zeros(start_s.size))
+
+    def _volts(self, start_s: Array, stop_s: Array) -> Array:
+        """Mean output of the amplifier (V) over apertures in seconds of the clock."""
+        limit = self._amplifier.output_limit
+        current_A = self._world.currents_A(start_s, stop_s)
+        return np.asarray(np.clip(current_A * self._amplifier.signed_gain_V_per_A, -limit, limit))
 
 
 def twin(world: World, bench: BenchFile) -> DMM6500Twin:

@@ -13,7 +13,7 @@ import numpy as np
 
 from otters_lab.core.protocols import Array
 from otters_lab.instruments.virtual.front_end import measured
-from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument, boolean, choice, number
+from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument, boolean, choice, number, quoted
 from otters_lab.instruments.virtual.settings import Settings
 from otters_lab.instruments.virtual.world import World
 
@@ -152,9 +152,8 @@ class Keithley2400Twin(ScpiInstrument):
     def _set_functions(self, call: Call) -> None:
         names = []
         for text in call.only(1, 3):
-            if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
-                raise ScpiError(-104)
-            names.append(choice(text[1:-1].upper().removesuffix(":DC"), ["CURRent", "VOLTage", "RESistance"]))
+            word = quoted(text).upper().removesuffix(":DC")
+            names.append(choice(word, ["CURRent", "VOLTage", "RESistance"]))
         self._set["sense"] = names if self._set["concurrent"] else names[-1:]
 
     def _range_A(self) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from otters_lab.core.protocols import Array
 from otters_lab.instruments.virtual.front_end import measured
 from otters_lab.instruments.virtual.reading_buffer import ReadingBuffer
-from otters_lab.instruments.virtual.scpi import ScpiError, boolean, choice, integer, number
+from otters_lab.instruments.virtual.scpi import ScpiError, boolean, choice, integer, number, quoted
 from otters_lab.instruments.virtual.trace_subsystem import TraceInstrument
 from otters_lab.instruments.virtual.trigger_model import play
 from otters_lab.instruments.virtual.trigger_setup import TriggerSetup
@@ -234,10 +234,7 @@ class Keithley2450Twin(TraceInstrument):
 
 
 def _sense_function(text: str) -> str:
-    if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
-        raise ScpiError(-104)
-    word = text[1:-1].upper().removesuffix(":DC")
-    return choice(word, ["CURRent", "VOLTage"]) + ":DC"
+    return choice(quoted(text).upper().removesuffix(":DC"), ["CURRent", "VOLTage"]) + ":DC"
 
 
 def twin(world: World, bench: BenchFile) -> Keithley2450Twin:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otters_lab.core.protocols import Array
-from otters_lab.instruments.virtual.scpi import Call, ScpiError, ScpiInstrument, boolean, choice, integer, number
+from otters_lab.instruments.virtual.scpi import Call, ScpiError, boolean, choice, integer, number
+from otters_lab.instruments.virtual.timed_readings import TimedReadings, grid
 from otters_lab.instruments.virtual.world import World
 
 if TYPE_CHECKING:
@@ -27,20 +28,17 @@ STATUS_OVERFLOW, STATUS_ZERO_CHECK, STATUS_ZERO_CORRECT = 1, 1 << 9, 1 << 10
 IN_COMPLIANCE_V = -999.0
 
 
-class PicoammeterTwin(ScpiInstrument):
+class PicoammeterTwin(TimedReadings):
     """The SCPI commands of a timed current measurement. `offset_A` is the input's own offset, for zero correct."""
 
     def __init__(self, world: World, model: str, line_frequency_Hz: float) -> None:
-        super().__init__(f"KEITHLEY INSTRUMENTS INC.,MODEL {model},VIRTUAL,B04  /A02")
-        self._world = world
-        self._line_frequency_Hz = line_frequency_Hz
         self._sources = model == "6487"
-        self._most = 3000 if self._sources else 2500
+        identity = f"KEITHLEY INSTRUMENTS INC.,MODEL {model},VIRTUAL,B04  /A02"
+        super().__init__(identity, world, columns=4, most=3000 if self._sources else 2500)
+        self._line_frequency_Hz = line_frequency_Hz
         self.offset_A = 0.0
         self.interlock_open = False
         self._zero_A = 0.0
-        self._buffer = np.zeros((0, 4))
-        self._points, self._feeding = 100, False
         self.reset()
         self.query(":SYSTem:LFRequency?", lambda: f"{line_frequency_Hz:.0f}")
         for name, key in (("ZCHeck", "check"), ("ZCORrect[:STATe]", "correct"), ("AZERo[:STATe]", "azero")):
@@ -73,7 +71,7 @@ class PicoammeterTwin(ScpiInstrument):
             "delay": 0.0, "volt": 0.0, "source_range": 10.0, "limit": 2.5e-2, "output": False,
         }  # fmt: skip
         self._elements = ["READ", "TIME", "STAT"]
-        self._started_s: float | None = None
+        self._started_s = None
         self._last_A = 0.0
 
     @property
@@ -142,45 +140,23 @@ class PicoammeterTwin(ScpiInstrument):
     # --- readings -----------------------------------------------------------------------------------------------------
 
     def _initiate(self) -> None:
-        self._finish()
-        if self._started_s is not None:
-            raise ScpiError(-211)
-        self._started_s = self._world.now_s + self._world.meter_latency_s
-        aperture_s, starts, now_s = self._set["nplc"] / self._line_frequency_Hz, [], 0.0
-        for arm in range(self._set["arms"]):
-            if self._set["arm_source"] == "TIM":
-                now_s = max(now_s, arm * self._set["timer"])
-            for _ in range(self._set["triggers"]):
-                starts.append(now_s + self._set["delay"])
-                now_s = starts[-1] + aperture_s
-        self._starts_s, self._aperture_s = np.array(starts), aperture_s
-        if not self._feeding:  # a reading that the buffer does not take: nobody reads it before it is done
-            self._world.clock.sleep(now_s + self._world.meter_latency_s)
-            self._finish()
-
-    def _abort(self) -> None:
-        self._finish()
-        self._started_s = None
+        setting = self._set
+        aperture_s = setting["nplc"] / self._line_frequency_Hz
+        timer_s = setting["timer"] if setting["arm_source"] == "TIM" else None
+        self._begin(grid(setting["arms"], setting["triggers"], timer_s, setting["delay"], aperture_s), aperture_s, -211)
 
     def _acquire_zero(self) -> None:
         self._finish()
         self._zero_A = self._last_A
 
-    def _finish(self) -> None:
-        """Takes the readings once the clock has passed the last one."""
-        if self._started_s is None:
-            return
-        start_s = self._started_s + self._starts_s
-        if self._world.now_s < start_s[-1] + self._aperture_s * (1 - 1e-9):
-            return
-        self._started_s = None
-        current, source_V = self._measure(start_s, start_s + self._aperture_s)
+    def _take(self, start_s: Array, stop_s: Array) -> Array:
+        current, source_V = self._measure(start_s, stop_s)
         offset_A = self.offset_A - (self._zero_A if self._set["correct"] else 0.0)
         self._last_A = float(current[-1] + self.offset_A)
         reading = current + offset_A
         overflow = np.abs(reading) > OVERRANGE * self._range()
         status = STATUS_ZERO_CHECK * self._set["check"] + STATUS_ZERO_CORRECT * self._set["correct"]
-        table = np.column_stack(
+        return np.column_stack(
             [
                 np.where(overflow, OVERFLOW, reading),
                 np.round(start_s - start_s[0], 6),
@@ -188,9 +164,6 @@ class PicoammeterTwin(ScpiInstrument):
                 source_V,
             ]
         )
-        if self._feeding:
-            self._buffer = np.concatenate([self._buffer, table])[: self._points]
-            self._feeding = len(self._buffer) < self._points
 
     def _measure(self, start_s: Array, stop_s: Array) -> tuple[Array, Array]:
         """Currents (A) and source values (V) of apertures in seconds of the clock."""
@@ -207,35 +180,14 @@ class PicoammeterTwin(ScpiInstrument):
     # --- buffer -------------------------------------------------------------------------------------------------------
 
     def _buffer_commands(self) -> None:
-        self.control(":TRACe:POINts", lambda: str(self._points), self._set_points)
-        self.query(":TRACe:ACTual?", self._actual)
-        self.event(":TRACe:CLEar", self._clear)
+        self._trace_commands(actual=":TRACe:ACTual?")
         self.control(":TRACe:FEED", lambda: "SENS1", lambda text: self._put("feed", choice(text, ["SENSe", "SENSe1"])))
-        self.control(
-            ":TRACe:FEED:CONTrol",
-            lambda: "NEXT" if self._feeding else "NEV",
-            lambda text: setattr(self, "_feeding", choice(text, ["NEXT", "NEVer"]) == "NEXT"),
-        )
         self.control(":TRACe:TSTamp:FORMat", lambda: "ABS", lambda text: self._put("stamp", choice(text, ["ABSolute"])))
         self.query(":TRACe:DATA?", self._data)
 
-    def _clear(self) -> None:
-        self._buffer = np.zeros((0, 4))
-
-    def _set_points(self, text: str) -> None:
-        self._points = integer(text, 1, self._most)
-        self._clear()
-
-    def _actual(self) -> str:
-        self._finish()
-        return str(len(self._buffer))
-
     def _data(self) -> str:
-        self._finish()
-        if not len(self._buffer):
-            raise ScpiError(-230)
         column = {"READ": 0, "TIME": 1, "STAT": 2, "VSO": 3}
-        rows = self._buffer[:, [column[name] for name in self._elements]]
+        rows = self._filled()[:, [column[name] for name in self._elements]]
         return ",".join(f"{value:+.6E}" for value in rows.ravel())
 
 

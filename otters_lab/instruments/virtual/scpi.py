@@ -28,6 +28,7 @@ MESSAGES = {
     -230: "Data corrupt or stale",
     -350: "Queue overflow",
     -410: "Query INTERRUPTED",
+    313: "Buffer & format element mismatch",
     800: "Illegal with storage active",
     803: "Not permitted with OUTPUT off",
 }
@@ -123,6 +124,13 @@ def choice(text: str, words: Sequence[str]) -> str:
     raise ScpiError(-224)
 
 
+def quoted(text: str) -> str:
+    """A string parameter without its quotes, which may be single or double."""
+    if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
+        raise ScpiError(-104)
+    return text[1:-1]
+
+
 def boolean(text: str) -> bool:
     """ON, OFF, 1 or 0."""
     word = text.upper()
@@ -148,12 +156,16 @@ class ScpiInstrument:
         self.query("*IDN?", lambda: self.identity)
         self.query("*OPC?", lambda: "1")
         self.event("*WAI", lambda: None)
-        self.event("*CLS", self._errors.clear)
+        self.event("*CLS", self.clear_status)
         self.event("*RST", self.reset)
         self.query(":SYSTem:ERRor[:NEXT]?", self._next_error)
 
     def reset(self) -> None:
         """Back to the defaults, outputs off."""
+
+    def clear_status(self) -> None:
+        """*CLS: no errors; a twin that has event registers clears them too."""
+        self._errors.clear()
 
     def on(self, header: str, handler: Handler) -> None:
         """Adds a command, or with a trailing ``?`` a query, in the manual's notation."""
@@ -216,7 +228,7 @@ class ScpiInstrument:
                 replies.append(reply)
             if not path.startswith("*"):
                 node = path[: path.rindex(":") + 1]
-        return ";".join(replies).encode("ascii") if replies else None
+        return ";".join(replies).encode("latin-1") if replies else None  # a block's bytes are characters here
 
     def _find(self, path: str) -> tuple[Handler, tuple[int, ...]]:
         if path not in self._found:

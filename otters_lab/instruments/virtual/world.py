@@ -101,6 +101,7 @@ class World:
         self.meter_latency_s = meter_latency_s
         self.light_latency_s = light_latency_s
         self.trigger_inputs: list[Callable[[float], None]] = []
+        self.sync_inputs: list[Callable[[float], None]] = []  # of meters that the light triggers
         self.closed_channels: set[Any] = {WIRED} & set(channels.values())  # as the switch calls them
         self.thermometer: Callable[[], float] | None = None  # temperature of the chip (K), where there is a stage
         self.pulses: list[LightPulse] = []
@@ -177,6 +178,11 @@ class World:
     def trigger(self, at_s: float) -> None:
         """An edge on the trigger wire."""
         for listen in self.trigger_inputs:
+            listen(at_s)
+
+    def sync_edge(self, at_s: float) -> None:
+        """A rising edge of TTL on the light's sync output."""
+        for listen in self.sync_inputs:
             listen(at_s)
 
     def light_on(self, start_s: float, stop_s: float, drive_V: float) -> None:
