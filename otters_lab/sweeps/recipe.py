@@ -192,14 +192,13 @@ class RecipeModel(StrictModel):
 
     @model_validator(mode="after")
     def _zips_fit(self) -> RecipeModel:
-        swept, seen = self.swept, set[str]()
+        swept, zipped = self.swept, [key for group in self.zip for key in group]
+        for key in zipped:
+            if key not in swept:
+                raise ValueError(f"zip names {key!r}, expected one of {', '.join(swept)}")
+            if zipped.count(key) > 1:
+                raise ValueError(f"zip names {key!r} twice")
         for group in self.zip:
-            for key in group:
-                if key not in swept:
-                    raise ValueError(f"zip names {key!r}, expected one of {', '.join(swept)}")
-                if key in seen:
-                    raise ValueError(f"zip names {key!r} twice")
-                seen.add(key)
             lengths = {key: len(swept[key]) for key in group}
             if len(set(lengths.values())) > 1:
                 found = ", ".join(f"{key} has {length}" for key, length in lengths.items())

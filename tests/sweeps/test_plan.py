@@ -100,3 +100,77 @@ def test_a_trial_warns_of_no_light_a_full_range_and_a_flag():
     assert "light makes no difference" in words
     assert "range is nearly full" in words
     assert "overflow" in words
+
+
+# --- loops, references, noise -----------------------------------------------------------------------------------------
+
+
+def test_a_temperature_stays_put_through_all_repeats():
+    warm = plan(TEXT.replace("repeats = 3", "repeats = 2") + '[temperature]\nsetpoint = ["300 K", "320 K"]\n')
+    temperatures = [trace.request.temperature_K for trace in warm.traces()]
+    assert temperatures == [300.0] * 32 + [320.0] * 32
+    inner = plan(
+        TEXT
+        + '[temperature]\nsetpoint = ["300 K", "320 K"]\n[order]\nnesting = ["light.drive", "temperature.setpoint"]\n'
+    )
+    first = [trace.request.temperature_K for trace in inner.traces()][:16]
+    assert first == [300.0] * 8 + [320.0] * 8
+
+
+def test_nesting_says_which_loop_is_outermost():
+    points = list(plan(TEXT + '[order]\nnesting = ["light.width"]\n').points())
+    assert [(p.width_s, p.drive_V) for p in points] == [(0.1, 3), (0.1, 5), (0.2, 3), (0.2, 5)]
+
+
+def test_innermost_repeats_follow_one_another():
+    inner = plan(TEXT + '[order]\nrepeats = "innermost"\n')
+    places = [(t.point, t.device, t.repeat) for t in inner.traces()]
+    assert len(set(places)) == len(places) == 48
+    assert [repeat for _, _, repeat in places] == [0, 1, 2] * 16
+
+
+def test_references_and_records_of_the_noise_come_between_the_decays():
+    mixed = plan(TEXT + "[order]\nreference = { every = 5, device = 2, point = 1 }\n[noise]\nevery = 10\n")
+    traces = list(mixed.traces())
+    assert len(traces) == len(mixed) == 48 + 9 + 2 * 4
+    kinds = [trace.kind for trace in traces]
+    assert kinds[:13] == ["decay"] * 5 + ["reference"] + ["decay"] * 5 + ["reference", "dark"]
+    keys = [trace.key("A") for trace in traces]
+    assert len({(k.kind, k.point, k.device, k.repeat) for k in keys}) == len(keys)
+    reference = next(t for t in traces if t.kind == "reference")
+    assert (reference.device, reference.point) == (2, 1)
+    dark, lit = (next(t for t in traces if t.kind == kind) for kind in ("dark", "lit"))
+    assert not dark.request.light
+    assert lit.request.light
+    decay = next(t for t in traces if t.kind == "decay" and t.point == lit.point)
+    assert lit.request.duration_s == pytest.approx(decay.request.duration_s)
+    assert lit.request.width_s == pytest.approx(decay.request.width_s + decay.request.decay_s - 5e-3)
+
+
+def test_a_point_has_the_same_id_in_every_plan_and_another_for_anything_it_sets():
+    ids = {trace.point: trace.point_id for trace in plan().traces()}
+    assert len(set(ids.values())) == 4
+    more = plan(TEXT.replace("repeats = 3", "repeats = 9").replace('"1-4"', '"2"'))
+    assert {trace.point: trace.point_id for trace in more.traces()} == ids
+    other = plan(TEXT.replace('aperture = "1 ms"', 'aperture = "2 ms"'))
+    assert not {trace.point_id for trace in other.traces()} & set(ids.values())
+
+
+def test_a_plan_of_a_million_points_streams():
+    import tracemalloc
+
+    axis = '{ from = "1 V", to = "5 V", points = 1000 }'
+    large = plan(TEXT.replace('["3 V", "5 V"]', axis).replace('["100 ms", "200 ms"]', axis.replace("V", "s")))
+    assert len(large.grid) == 1_000_000
+    tracemalloc.start()
+    try:
+        for number, trace in enumerate(large.traces()):
+            if number == 20_000:
+                assert trace.point == 5000
+                break
+        assert large.point(999_999).width_s == 5.0
+        assert large.duration_s > 1e7
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
