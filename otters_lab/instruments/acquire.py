@@ -12,10 +12,8 @@ from otters_lab.core.protocols import Trace
 from otters_lab.core.quantity import format_quantity
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.grids import Grid, kept
+from otters_lab.instruments.limits import SLACK, outside, over, pulse_outside, pulse_over
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
-
-# Relative slack for sums of decimal quantities in binary floating point.
-_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class TraceRequest:
     @property
     def n_samples(self) -> int:
         """How many whole apertures fit into the duration."""
-        return math.floor((self.duration_s - self.aperture_s) / self.interval_s + _SLACK) + 1
+        return math.floor((self.duration_s - self.aperture_s) / self.interval_s + SLACK) + 1
 
 
 def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
@@ -61,30 +59,11 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
         return [f"{name} is not a finite number" for name in bad]
     meter, light, limits = bench.meter.known, bench.light.known, bench.limits
     nplc = request.aperture_s * bench.line_frequency
-    drive_V = light.drive_V[bench.light.load]
-    problems = []
+    problems: list[str] = []
 
-    def over(name: str, value: float, limit: float, unit: str) -> None:
-        if value > limit * (1 + _SLACK):
-            shown, allowed = format_quantity(value, unit), format_quantity(limit, unit)
-            problems.append(f"{name} is {shown}, over the bench's limit of {allowed}")
-
-    def outside(name: str, value: float, low: float, high: float, unit: str, whose: str) -> None:
-        if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
-            between = f"{format_quantity(low, unit)} to {format_quantity(high, unit)}"
-            problems.append(f"{name} is {format_quantity(value, unit)}, the {whose} takes {between}")
-
-    over("bias", abs(request.bias_V), limits.bias, "V")
-    over("range", request.range_A, limits.current, "A")
-    over("drive", request.drive_V, limits.drive, "V")
-    over("pulse width", request.width_s, limits.pulse_width, "s")
-    if limits.duty is not None:
-        over("duty", request.width_s / (request.duration_s + request.rest_s), limits.duty, "1")
-    if limits.optical_power is not None and bench.light_calibration is not None:
-        try:
-            over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
-        except InputError as error:
-            problems.append(f"the optical power at this drive is not known: {error}")
+    problems += over("bias", abs(request.bias_V), limits.bias, "V")
+    problems += over("range", request.range_A, limits.current, "A")
+    problems += pulse_over(request.drive_V, request.width_s, request.duration_s + request.rest_s, bench)
     if request.device not in bench.devices:
         known = ", ".join(str(device) for device in bench.devices)
         problems.append(f"device {request.device} is not on the switch (switch.channels has {known})")
@@ -100,46 +79,49 @@ def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
     if bias_V == 0 and request.bias_V != 0:
         asked = format_quantity(request.bias_V, "V")
         problems.append(f"bias is {asked}, but the {source.model} has no source: the bias must be 0 V")
-    outside("bias", abs(request.bias_V), 0.0, bias_V or math.inf, "V", "meter" if bench.drain is None else "drain")
+    problems += outside(
+        "bias", abs(request.bias_V), 0.0, bias_V or math.inf, "V", "meter" if bench.drain is None else "drain"
+    )
     if request.gate_V is not None:
         if bench.gate is None or limits.gate is None:
             problems.append(f"gate is {format_quantity(request.gate_V, 'V')}, and the bench has no [gate]")
         else:
-            over("gate", abs(request.gate_V), limits.gate, "V")
-            outside("gate", abs(request.gate_V), 0.0, bench.gate.known.bias_V, "V", "gate source")
+            problems += over("gate", abs(request.gate_V), limits.gate, "V")
+            problems += outside("gate", abs(request.gate_V), 0.0, bench.gate.known.bias_V, "V", "gate source")
     if request.temperature_K is not None:
         if bench.temperature is None or limits.temperature is None:
             problems.append(f"temperature is {request.temperature_K:g} K, and the bench has no [temperature] stage")
         else:
             low_K, high_K = limits.temperature
-            outside("temperature", request.temperature_K, low_K, high_K, "K", "bench (limits.temperature)")
-            outside("temperature", request.temperature_K, *bench.temperature.known.temperature_K, "K", "stage")
+            problems += outside("temperature", request.temperature_K, low_K, high_K, "K", "bench (limits.temperature)")
+            problems += outside(
+                "temperature", request.temperature_K, *bench.temperature.known.temperature_K, "K", "stage"
+            )
     if meter.aperture_s:
-        outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
+        problems += outside("aperture", request.aperture_s, *meter.aperture_s, "s", "meter")
     else:
-        outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
-    outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
-    outside("drive", request.drive_V, *drive_V, "V", "light source")
-    outside("pulse width", request.width_s, *light.width_s, "s", "light source")
-    outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
+        problems += outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
+    problems += outside("interval", request.interval_s, *meter.interval_s, "s", "meter")
+    problems += pulse_outside(request.drive_V, request.width_s, bench)
+    problems += outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
     busy_s = request.aperture_s * bench.meter.filter + meter.dead_s
-    if request.aperture_s <= request.interval_s * (1 + _SLACK) < busy_s:
+    if request.aperture_s <= request.interval_s * (1 + SLACK) < busy_s:
         problems.append(
             f"interval is {format_quantity(request.interval_s, 's')}, the meter is busy for "
             f"{format_quantity(busy_s, 's')} with each reading"
         )
-    if request.aperture_s > request.interval_s * (1 + _SLACK):
+    if request.aperture_s > request.interval_s * (1 + SLACK):
         problems.append(
             f"aperture is {format_quantity(request.aperture_s, 's')}, longer than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
         )
-    if request.decay_s < request.interval_s * (1 - _SLACK):
+    if request.decay_s < request.interval_s * (1 - SLACK):
         problems.append(
             f"decay is {format_quantity(request.decay_s, 's')}, shorter than the interval of "
             f"{format_quantity(request.interval_s, 's')}"
         )
     amplifier = bench.meter.amplifier
-    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + _SLACK):
+    if amplifier and amplifier.rise_time_s > request.interval_s * (1 + SLACK):
         problems.append(
             f"interval is {format_quantity(request.interval_s, 's')}, shorter than the amplifier's rise time of "
             f"{format_quantity(amplifier.rise_time_s, 's')} (bandwidth {format_quantity(amplifier.bandwidth, 'Hz')})"

@@ -247,7 +247,7 @@ def test_a_trace_is_the_one_of_the_source_meter_to_seven_digits(
 def test_the_offset_of_the_input_is_gone_after_the_zero_correction(
     bench_with: Callable[..., BenchFile], slow: TraceRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import otters_lab.instruments.bench as module
+    import otters_lab.instruments.session as module
 
     traces = []
     for offset_A in (0.0, 1e-9):

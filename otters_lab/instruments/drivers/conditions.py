@@ -97,8 +97,9 @@ POWER_METERS: Mapping[str, PowerDriver] = {
         twin=f"{_TWINS}.pm100usb:twin",
         map=AttributeMap(
             "pymeasure.instruments.thorlabs:ThorlabsPM100USB",
-            {"power": "power", "wavelength": "wavelength [nm]"},
-            reset=("*CLS",),  # *RST would drop the wavelength and the zero that the user has set
+            {"power": "power", "wavelength": "wavelength [nm]", "sensor": "sensor_name", "serial": "sensor_sn"},
+            # *RST would drop the zero that the user has set. The unit could be dBm (Thorlabs' own SCPI example).
+            reset=("*CLS", "SENS:POW:UNIT W"),
         ),
     ),
 }
