@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def lightcal(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE...]", help="CSV recordings of drive and power: repeats.")
+        list[Path] | None, typer.Argument(metavar="FILE...", help="CSV recordings of drive and power: repeats.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="CAL", help="The light calibration to write (.json).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.core.clock import Clock
@@ -140,7 +141,8 @@ class MappedPowerMeter:
 
 def build_mapped(role: str, adapter: Any, entry: Any, map_: AttributeMap, clock: Clock) -> Any:
     """The role of a bench file's table on an open PyMeasure adapter; `map_` is the driver's."""
-    with link_errors(role):
+    with link_errors(role), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # for PyMeasure's maintainers: whether this model speaks SCPI
         instrument = load_class(map_.instrument)(adapter)
     mapped = MappedInstrument(instrument, role, entry.kind, map_, entry.known.error_query)
     if entry.kind == "bias":
