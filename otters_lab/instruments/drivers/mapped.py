@@ -73,8 +73,19 @@ class MappedInstrument:
         return word in self._map.attributes
 
     def reset(self) -> None:
-        """Sends the map's reset messages and sets what it presets; each must then read as it was set."""
+        """Looks at what must have been set up by hand, sends the map's reset messages and sets what it presets.
+
+        Raises
+        ------
+        InstrumentError
+            if the instrument is set up otherwise, or a preset does not read as it was set.
+        """
         with link_errors(self.role):
+            for query, (expected, meaning) in self._map.set_up.items():
+                self.instrument.write(query)
+                reply = str(self.instrument.read()).strip()
+                if not re.fullmatch(expected, reply):
+                    raise InstrumentError(f"{self.role}: not set up for {meaning}: {query} says {reply!r}")
             for message in self._map.reset:
                 self.instrument.write(message)
             for path, value in self._map.preset.items():
