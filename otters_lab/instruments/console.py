@@ -1,11 +1,11 @@
 """A console that is closed on Windows: the run ends as by a signal, and the system waits until the bench is safe.
 
 The C runtime turns the events close, logoff and shutdown into SIGBREAK, but its handler only notes it and returns, and
-on that return the system ends the process, before Python has run its own handler (CPython's developers, pull request
-96289). A handler of our own is asked first and does not return until the run has ended. The system waits 5 s for it
-(HandlerRoutine of the Windows console documentation; 20 s for services at a shutdown) and then ends the process all
-the same; the bench's supervisor, which has no console to be closed, does the rest. A process that the `py` or a virtual
-environment's launcher has started may die with that launcher earlier still, which leaves it to the supervisor too.
+on that return the system ends the process, before Python has run its own handler (a comment in CPython's pull request
+96289). A handler of our own is asked first and does not return until the run has ended. For a closed console the
+system waits 5 s (HandlerRoutine in the Windows console documentation) and then ends the process all the same; the
+bench's supervisor, which has no console to be closed, does the rest. A process that the `py` launcher or that of a
+virtual environment has started may go with its launcher, and sooner; that too is left to the supervisor.
 
 None of this has run on Windows: what is tested is `ClosedConsole`, with the system's part played by the test.
 """

@@ -1,4 +1,9 @@
-"""A light calibration swept with a power meter in the device's place: a dark reading, then one in a pulse."""
+"""A light calibration swept with a power meter in the device's place: a dark reading, then one in a pulse.
+
+The power is asked for in the middle of a pulse: the first half is for the light to begin and the sensor to settle, the
+second for the reading, which counts only if it is there before the pulse can have ended. How long the sensor takes to
+settle, and what the meter averages by its own setting, is known to whoever chooses the width, and to nobody here.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.registry import build, preload
+from otters_lab.instruments.drivers.replies import LinkError
 from otters_lab.instruments.interrupts import Interrupts, interrupts
 from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
 from otters_lab.instruments.locks import locked
@@ -203,6 +204,9 @@ def _safe_at_the_end(session: Session) -> Iterator[None]:
     try:
         try:
             yield
+        except LinkError as error:  # a late reply may be on its way: the links are opened anew before they are used
+            session.failed = session.failed or str(error)
+            raise
         finally:
             session.make_safe()
     except KeyboardInterrupt:

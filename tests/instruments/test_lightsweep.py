@@ -293,6 +293,29 @@ def test_a_reading_that_is_none_ends_in_one_clear_line_and_the_dark(
     assert_dark(built[0])
 
 
+def test_after_a_time_out_while_it_is_opened_the_links_are_opened_and_identified_anew(
+    bench_with: Callable[..., BenchFile], change: Callable[..., list[VirtualBench]]
+) -> None:
+    def silent_once(virtual: VirtualBench) -> None:
+        handle, silent = virtual.light.handle, [b"SYST:ERR?"]
+
+        def handle_too(message: bytes) -> bytes | None:
+            reply = handle(message)
+            if message in silent:
+                silent.remove(message)
+                return None
+            return reply
+
+        virtual.light.handle = handle_too
+
+    built = change(silent_once)
+    with pytest.raises(InstrumentError, match="VI_ERROR_TMO"):
+        sweep_light(SWEEP, bench_with())
+    for role in ("light", "power"):
+        assert list(built[0].twins[role].received).count(b"*IDN?") == 2
+    assert_dark(built[0])
+
+
 def test_a_light_that_does_not_reach_the_sensor_does_not_rise(bench_with: Callable[..., BenchFile]) -> None:
     with pytest.raises(InstrumentError, match=r"does not rise with the drive.*does the light fall on the sensor"):
         sweep_light(SWEEP, bench_with(('threshold = "100 mV"\ndrive = "5 V"', 'threshold = "8 V"\ndrive = "9 V"')))
