@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -386,8 +387,9 @@ def test_a_killed_sweep_over_tcp_is_made_dark_by_its_supervisor_which_touches_no
 
 
 def test_over_tcp_in_real_time_the_readings_fall_into_their_pulses_and_are_called_synthetic(
-    bench_with: Callable[..., BenchFile],
+    bench_with: Callable[..., BenchFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with serving(bench_with()) as served:
         calibration, _ = sweep_light(replace(SWEEP, drives_V=(1.0, 4.0), repeats=2), served)
     assert calibration.header.origin == "synthetic"
