@@ -10,10 +10,8 @@ import numpy as np
 from otters_lab.core.protocols import Trace
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.grids import Grid, kept
+from otters_lab.instruments.limits import SLACK
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
-
-# Relative slack for sums of decimal quantities in binary floating point.
-SLACK = 1e-9
 
 
 @dataclass(frozen=True)

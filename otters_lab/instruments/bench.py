@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pyvisa
 
-from otters_lab.core.clock import Clock, SystemClock, iso_utc
+from otters_lab.core.clock import Clock, iso_utc
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, make_trace, meter_settings
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import Conditions
-from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.drivers.replies import LinkError, confirm
-from otters_lab.instruments.interrupts import Interrupts, interrupts
-from otters_lab.instruments.limits import check_gate_pulse, check_limits
-from otters_lab.instruments.links import SYSTEM_LIBRARY, Link, identify, open_link, renew_link
-from otters_lab.instruments.locks import locked
+from otters_lab.instruments.refusals import check_gate_pulse, check_limits
 from otters_lab.instruments.roles import (
     LightSource,
     Meter,
@@ -34,61 +27,36 @@ from otters_lab.instruments.roles import (
     SoftwareStarted,
     Switch,
 )
-from otters_lab.instruments.supervisor import Supervisor, supervised
-from otters_lab.instruments.transcript import Script, load_script, recording, script_library
-from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
+from otters_lab.instruments.session import Session, open_session
+from otters_lab.instruments.virtual.assemble import VirtualBench
 from otters_lab.instruments.virtual.world import History
-
-
-class OutputUnknownError(InstrumentError):
-    """Light or bias could not be confirmed to be off."""
 
 
 class Bench:
     """A bench in use; made by `open_bench`."""
 
-    def __init__(
-        self,
-        file: BenchFile,
-        clock: Clock,
-        roles: Mapping[str, Any],
-        links: dict[str, Link],
-        identities: dict[str, str],
-        virtual: VirtualBench | None,
-        guard: Interrupts,
-        supervisor: Supervisor | None = None,
-        script: Script | None = None,
-    ) -> None:
-        self.file = file
-        self.clock = clock
-        self.identities = MappingProxyType(identities)
-        self.virtual = virtual
-        self._roles = roles
+    def __init__(self, session: Session) -> None:
+        self.file = session.file
+        self.clock: Clock = session.clock
+        self.identities: Mapping[str, str] = session.identities
+        self.virtual: VirtualBench | None = session.virtual
+        self._session = session
+        roles = session.roles
         self._meter: Meter = roles["meter"]
         self._light: LightSource = roles["light"]
         self._switch: Switch | None = roles.get("switch")
-        self._conditions = Conditions(file, clock, roles, guard.check)
-        self._links = links
-        self._guard = guard
-        self._supervisor = supervisor
-        self._script = script
-        self._failed: str | None = None
+        self._conditions = Conditions(self.file, self.clock, roles, session.guard.check)
         self._failures = 0
-        self.safe = False  # whether everything was confirmed to be off, and nothing was switched on since
 
     @property
     def origin(self) -> str:
-        """What a capture from this bench must be called: "measured", or what the virtual chip's decays are.
+        """What a capture from this bench must be called."""
+        return self._session.origin
 
-        Twins in another process, and in a transcript, are told by their *IDN? replies, which say VIRTUAL in place of
-        a serial number; any other transcript is "replayed".
-        """
-        if self.virtual is not None:
-            return self.virtual.world.decays.origin
-        served = any("VIRTUAL" in identity.split(",") for identity in self.identities.values())
-        if served:
-            return "synthetic"
-        return "measured" if self._script is None else "replayed"
+    @property
+    def safe(self) -> bool:
+        """Whether everything was confirmed to be off, and nothing was switched on since."""
+        return self._session.safe
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -113,12 +81,12 @@ class Bench:
 
     def pause_first(self, say: Callable[[], None] | None) -> None:
         """The first Ctrl-C from now on calls `say` and sets `pause_wanted`; None: it ends the run again."""
-        self._guard.pause_first(say)
+        self._session.guard.pause_first(say)
 
     @property
     def pause_wanted(self) -> bool:
         """Whether Ctrl-C asked for a pause."""
-        return self._guard.pause_wanted
+        return self._session.guard.pause_wanted
 
     def gate_pulse(self, device: int, voltage_V: float, width_s: float) -> None:
         """Holds a device's gate at a voltage for a while (s, by our clock), with no light and no bias.
@@ -133,15 +101,15 @@ class Bench:
         check_gate_pulse(voltage_V, self.file)
         self._ready_for(device)
         try:
-            self.safe = False
+            self._session.safe = False
             if self._switch is not None:
                 self._switch.close(device)
-            gate = self._roles["gate"]
+            gate = self._session.roles["gate"]
             gate.apply(voltage_V)
             self.wait(width_s)
             gate.make_safe()
         except BaseException as error:
-            self._failed = str(error) or type(error).__name__
+            self._session.failed = str(error) or type(error).__name__
             self.make_safe()
             raise
 
@@ -169,7 +137,7 @@ class Bench:
             self._recover(error)
             return trace or _failed_take(request, self.file, start_utc)
         except BaseException as error:
-            self._failed = str(error) or type(error).__name__
+            self._session.failed = str(error) or type(error).__name__
             self.make_safe()
             raise
         self._failures = 0
@@ -178,14 +146,10 @@ class Bench:
     def _ready_for(self, device: int) -> None:
         if device not in self.devices:
             raise InputError(f"the chip has no device {device}", file=self.file.path)
-        if self._failed:
-            raise InstrumentError(f"the bench failed before and must be opened anew: {self._failed}")
-        if self._supervisor is not None and not self._supervisor.alive:
-            raise InstrumentError("the supervisor process has ended; nothing is switched on without it")
-        self._guard.check()
+        self._session.check()
 
     def _take(self, request: TraceRequest) -> Trace:
-        self.safe = False
+        self._session.safe = False
         self._conditions.reach(request)
         if self._switch is not None and self.file.switch is not None:
             self._switch.close(request.device)
@@ -218,51 +182,23 @@ class Bench:
     def _outputs_off(self) -> None:
         for name in self.file.off_order:
             if name not in ("switch", "temperature"):
-                self._roles[name].make_safe()
+                self._session.roles[name].make_safe()
 
     def _recover(self, error: LinkError) -> None:
         self._failures += 1
-        self._failed = str(error)
+        self._session.failed = str(error)
         self.make_safe()
         if self._failures > self.file.retries:
             raise InstrumentError(f"{error} ({self._failures} failed takes in a row)") from error
-        for role in self._roles.values():
+        for role in self._session.roles.values():
             role.reset()
-        self._failed = None
+        self._session.failed = None
         logger.warning("a take failed and is kept as failed, all links were opened anew: %s", error)
 
     def make_safe(self) -> None:
-        """Everything off in the file's `off_order`; each is tried whatever happens to the others.
-
-        After a failure each link is closed, opened anew and identified first. Signals wait until the end.
-
-        Raises
-        ------
-        OutputUnknownError
-            "output state unknown", if one of them could not be confirmed.
-        """
-        if self._script is not None and self._script.deviation:
-            self.safe = True  # nothing is there that could be on, and the script has nothing more to say
-            return
-        unknown: list[str] = []
-        self.safe = False
+        """Everything off in the file's `off_order`, as `Session.make_safe`."""
         self._conditions.lost()
-        with self._guard.held():
-            for name in self.file.off_order:
-                try:
-                    if self._failed:
-                        renew_link(self._links[name], self.file.instruments[name], self.file)
-                    self._roles[name].make_safe()
-                except Exception as error:  # a driver's own mistake must not keep the next output on
-                    unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
-                    logger.info("could not make safe: %s", error)
-        if self._script is not None and self._script.deviation:
-            raise InstrumentError(self._script.deviation)
-        self.safe = not unknown
-        if unknown:
-            before = f" (after: {self._failed})" if self._failed else ""
-            self._failed = self._failed or unknown[0]
-            raise OutputUnknownError(f"output state unknown: {'; '.join(unknown)}{before}")
+        self._session.make_safe()
 
 
 def _failed_take(request: TraceRequest, file: BenchFile, start_utc: str) -> Trace:
@@ -305,60 +241,10 @@ def open_bench(
     InstrumentError
         if an instrument is in use, does not answer, is another one than the file says, or cannot be made safe.
     """
-    preload(file)
-    virtual = build_virtual(file, decays, clock, history) if file.backend == "virtual" else None
-    script = load_script(file) if file.backend == "transcript" else None
-    if clock is None:
-        clock = virtual.world.clock if virtual else script.clock if script else SystemClock()
-    entries = {role: file.instruments[role] for role in file.instruments if role in file.off_order}
-    supervisor: Supervisor | None = None
-    with ExitStack() as stack:
-        guard = stack.enter_context(interrupts())
-        tap = stack.enter_context(recording(record, file, clock)) if record else None
-        if file.backend == "visa":
-            stack.enter_context(locked(entry.address for entry in entries.values()))
-            supervisor = stack.enter_context(supervised(file))
-            library = SYSTEM_LIBRARY
-        else:
-            library = virtual.library if virtual else script_library(file, script or load_script(file))
-            stack.callback(lambda: pyvisa.ResourceManager(library).close())
-        links: dict[str, Link] = {}
-        for role, entry in entries.items():
-            links[role] = open_link(role, entry, library, tap)
-            stack.callback(links[role].hang_up)
-        identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
-        if file.meter.amplifier:
-            identities["amplifier"] = file.meter.amplifier.describe()
-        roles = {role: build(role, links[role], file, clock) for role in entries}
-        bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script)
-        if supervisor is not None:
-            supervisor.arm()
-        with _safe_at_the_end(bench, supervisor):
-            bench.make_safe()
-            for instrument in roles.values():
-                instrument.reset()
-            yield bench
-        if file.temperature is not None and file.temperature.after == "hold":
-            logger.warning('the temperature stage is left as it is (after = "hold"): %s', file.temperature.address)
-
-
-@contextmanager
-def _safe_at_the_end(bench: Bench, supervisor: Supervisor | None) -> Iterator[None]:
-    # For a block that is never left: a generator that hangs in a notebook's frame when the interpreter ends.
-    atexit.register(bench.make_safe)
-    try:
-        try:
-            yield
-        finally:
-            bench.make_safe()
-    except KeyboardInterrupt:
-        # The one signal that interrupts may have come just before the line above; the next ones do not.
-        bench.make_safe()
-        raise
-    finally:
-        atexit.unregister(bench.make_safe)
-        if supervisor is not None and bench.safe:  # else the supervisor goes on trying when this process has let go
-            supervisor.goodbye()
+    with open_session(file, file.off_order, decays=decays, clock=clock, history=history, record=record) as session:
+        yield Bench(session)
+    if file.temperature is not None and file.temperature.after == "hold":
+        logger.warning('the temperature stage is left as it is (after = "hold"): %s', file.temperature.address)
 
 
 def _confirm_settings(asked: MeterSettings, found: MeterSettings) -> None:

@@ -121,6 +121,8 @@ class BenchFile(StrictModel):
     def _hangs_together(self) -> BenchFile:
         if self.backend == "virtual" and self.virtual is None:
             raise ValueError('backend = "virtual" needs a [virtual] table: what the virtual bench is made of')
+        if self.virtual is not None and self.power is not None and self.virtual.light is None:
+            raise ValueError("a [power] meter on a virtual bench needs [virtual.light]: the optical power by drive")
         if self.backend == "transcript" and self.transcript is None:
             raise ValueError('backend = "transcript" needs the key transcript: the file that is replayed')
         drivers = [entry.driver for entry in self.instruments.values()]

@@ -250,8 +250,8 @@ class ConditionEntry(InstrumentEntry):
         """The file's own map, where it gives one."""
         if self.attributes is None:
             return None
-        reset = {} if self.reset is None else {"reset": tuple(self.reset)}
-        return AttributeMap(self.driver, self.attributes, self.preset, **reset)
+        found = AttributeMap(self.driver, self.attributes, self.preset)
+        return found if self.reset is None else replace(found, reset=tuple(self.reset))
 
     @model_validator(mode="after")
     def _map_belongs_to_a_class(self) -> ConditionEntry:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# SIGHUP: the terminal went away. SIGBREAK: Ctrl-Break, and on Windows what the C runtime makes of a closed console.
+from otters_lab.instruments.console import closed_console
+
+# SIGHUP: the terminal went away. SIGBREAK: Ctrl-Break on Windows; of a console that is closed there, see `console`.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
@@ -55,7 +57,7 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Handles the signals that end a process; what was ignored before (nohup) stays ignored.
+    """Handles the signals that end a process, and a closed console; what was ignored before (nohup) stays ignored.
 
     A signal that was held until the end is raised there. In a thread other than the main one signals cannot be
     handled, and nothing is changed.
@@ -70,7 +72,8 @@ def interrupts() -> Iterator[Interrupts]:
         if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, guard.handle)
     try:
-        yield guard
+        with closed_console():
+            yield guard
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

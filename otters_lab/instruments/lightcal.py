@@ -15,12 +15,31 @@ from scipy.optimize import brentq
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
+from otters_lab.core.protocols import Array
 from otters_lab.core.provenance import Header, check_sidecar, validated, write_sidecar
 from otters_lab.core.quantity import format_quantity, parse_quantity
 
 KIND = "light calibration"
 # Sums of decimal quantities in binary floating point may miss the end of the range by this share.
 _SLACK = 1e-9
+# Below the threshold of a laser or an LED the meter reads noise, which rises and falls.
+_FLOOR = 0.01
+
+
+class LightReading(BaseModel):
+    """One reading of a swept calibration: the dark before the pulse, and the power in it (W), zero not subtracted.
+
+    `asked_s`, `answered_s`: when the power was asked for and when it was there, after the pulse was begun (s).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    drive: float
+    repeat: int
+    utc: str
+    dark_W: float
+    lit_W: float
+    asked_s: float
+    answered_s: float
 
 
 class LightCalibration(BaseModel):
@@ -28,7 +47,7 @@ class LightCalibration(BaseModel):
 
     `drive` [point] in `drive_unit`, `power_W` [point] the mean of the repeats, both rising; `power_sd_W` [point] their
     standard deviation, null where there is one repeat. `wavelength_m`, `spot_area_m2`, the power meter and when each
-    repeat was measured (UTC) say what the numbers hold for.
+    repeat was measured (UTC) say what the numbers hold for. `readings` are those of a calibration that was swept here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +61,7 @@ class LightCalibration(BaseModel):
     power_W: list[float]
     power_sd_W: list[float | None]
     repeats: int = Field(ge=1)
+    readings: list[LightReading] | None = None
 
     @model_validator(mode="after")
     def _rises(self) -> LightCalibration:
@@ -112,6 +132,32 @@ class LightCalibration(BaseModel):
                 found=format_quantity(value, unit),
                 expected=f"{low} to {high}",
             )
+
+
+def rising_part(drive: Array, power_W: Array, unit: str) -> tuple[slice, list[str]]:
+    """The points [point] from which on the mean power rises, and what was left out: noise of the dark light source.
+
+    Raises
+    ------
+    ValueError
+        if the power does not rise where there is light, or there is none.
+    """
+    falls = np.flatnonzero(np.diff(power_W) <= 0)
+    first = int(falls[-1]) + 1 if falls.size else 0
+    if first == power_W.size - 1 or (first and power_W[first] > _FLOOR * power_W.max()):
+        raise ValueError(f"the power does not rise with the drive at {format_quantity(float(drive[first]), unit)}")
+    if not first:
+        return slice(0, None), []
+    at = format_quantity(float(drive[first]), unit)
+    return slice(first, None), [f"drives below {at} left out: the power there does not rise"]
+
+
+def mean_and_spread(power_W: Array) -> tuple[list[float], list[float | None]]:
+    """Mean and standard deviation (W) of repeats [repeat, point]; no deviation of a single one."""
+    mean = [float(f"{value:.12g}") for value in power_W.mean(axis=0)]
+    if len(power_W) == 1:
+        return mean, [None] * len(mean)
+    return mean, [float(sd) for sd in power_W.std(axis=0, ddof=1)]
 
 
 def parse_area(text: str) -> float:

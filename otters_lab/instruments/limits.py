@@ -1,186 +1,46 @@
-"""What a bench refuses: its own limits, and what its instruments cannot do. Checked before any of them is touched."""
+"""What a bench's limits and its light source say against a number, as sentences; empty where nothing does."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields
-
 from otters_lab.core.errors import InputError
 from otters_lab.core.quantity import format_quantity
-from otters_lab.instruments.acquire import SLACK, TraceRequest, meter_settings, start_uncertainty_s
 from otters_lab.instruments.benchfile import BenchFile
 
-
-class _Against(list[str]):
-    """Sentences that speak against a take."""
-
-    def over(self, name: str, value: float, limit: float, unit: str) -> None:
-        """A value over a limit of the bench."""
-        if value > limit * (1 + SLACK):
-            shown, allowed = format_quantity(value, unit), format_quantity(limit, unit)
-            self.append(f"{name} is {shown}, over the bench's limit of {allowed}")
-
-    def outside(self, name: str, value: float, low: float, high: float, unit: str, whose: str) -> None:
-        """A value outside of what an instrument takes."""
-        if not low * (1 - SLACK) <= value <= high * (1 + SLACK):
-            between = f"{format_quantity(low, unit)} to {format_quantity(high, unit)}"
-            self.append(f"{name} is {format_quantity(value, unit)}, the {whose} takes {between}")
-
-    def is_but(self, name: str, value: float, unit: str, why: str) -> None:
-        """A value, and what is wrong with it."""
-        self.append(f"{name} is {format_quantity(value, unit)}, {why}")
+# Relative slack for sums of decimal quantities in binary floating point.
+SLACK = 1e-9
 
 
-def violations(request: TraceRequest, bench: BenchFile) -> list[str]:
-    """Everything that speaks against a take, as sentences that name limit and value; empty if nothing does."""
-    numbers = {field.name: getattr(request, field.name) for field in fields(request)}
-    bad = [name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
-    if bad:
-        return [f"{name} is not a finite number" for name in bad]
-    against = _Against()
-    _device_and_bias(request, bench, against)
-    _conditions(request, bench, against)
-    if request.light:
-        _light(request, bench, against)
-    elif bench.meter.known.triggered_by_light:
-        against.append(f"a record in the dark is asked for, and only light triggers the {bench.meter.known.model}")
-    _range(request, bench, against)
-    _times(request, bench, against)
-    if not against:
-        _record(request, bench, against)
-    return list(against)
+def over(name: str, value: float, limit: float, unit: str) -> list[str]:
+    """A value over a limit of the bench."""
+    if value <= limit * (1 + SLACK):
+        return []
+    return [f"{name} is {format_quantity(value, unit)}, over the bench's limit of {format_quantity(limit, unit)}"]
 
 
-def _device_and_bias(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
-    meter, drain = bench.meter.known, bench.drain
-    if request.device not in bench.devices:
-        known = ", ".join(str(device) for device in bench.devices)
-        against.append(f"device {request.device} is not on the switch (switch.channels has {known})")
-    bias_V = abs(request.bias_V)
-    against.over("bias", bias_V, bench.limits.bias, "V")
-    model, most_V = (meter.model, meter.bias_V) if drain is None else (drain.known.model, drain.known.bias_V)
-    if most_V == 0 and bias_V != 0:
-        against.is_but("bias", request.bias_V, "V", f"but the {model} has no source: the bias must be 0 V")
-    against.outside("bias", bias_V, 0.0, most_V or math.inf, "V", "meter" if drain is None else "drain")
-    for limit_A, reach_V in zip(meter.compliances_A, meter.compliance_bias_V, strict=False):
-        limited = drain is None and math.isclose(bench.limits.compliance, limit_A)
-        if limited and reach_V * (1 + SLACK) < bias_V <= meter.bias_V:
-            why = f"limits the current to {format_quantity(limit_A, 'A')} up to {format_quantity(reach_V, 'V')} only"
-            against.is_but("bias", bias_V, "V", f"the {meter.model} {why}")
+def outside(name: str, value: float, low: float, high: float, unit: str, whose: str) -> list[str]:
+    """A value outside what an instrument takes."""
+    if low * (1 - SLACK) <= value <= high * (1 + SLACK):
+        return []
+    between = f"{format_quantity(low, unit)} to {format_quantity(high, unit)}"
+    return [f"{name} is {format_quantity(value, unit)}, the {whose} takes {between}"]
 
 
-def _conditions(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
+def pulse_over(drive_V: float, width_s: float, period_s: float, bench: BenchFile) -> list[str]:
+    """A light pulse over the bench's limits; `period_s` (s) from one pulse to the next."""
     limits = bench.limits
-    if request.gate_V is not None:
-        if bench.gate is None or limits.gate is None:
-            against.is_but("gate", request.gate_V, "V", "and the bench has no [gate]")
-        else:
-            against.over("gate", abs(request.gate_V), limits.gate, "V")
-            against.outside("gate", abs(request.gate_V), 0.0, bench.gate.known.bias_V, "V", "gate source")
-    if request.temperature_K is not None:
-        if bench.temperature is None or limits.temperature is None:
-            against.is_but("temperature", request.temperature_K, "K", "and the bench has no [temperature] stage")
-        else:
-            low_K, high_K = limits.temperature
-            against.outside("temperature", request.temperature_K, low_K, high_K, "K", "bench (limits.temperature)")
-            against.outside("temperature", request.temperature_K, *bench.temperature.known.temperature_K, "K", "stage")
-
-
-def _light(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
-    light, limits = bench.light.known, bench.limits
-    against.over("drive", request.drive_V, limits.drive, "V")
-    against.over("pulse width", request.width_s, limits.pulse_width, "s")
+    problems = over("drive", drive_V, limits.drive, "V") + over("pulse width", width_s, limits.pulse_width, "s")
     if limits.duty is not None:
-        against.over("duty", request.width_s / (request.duration_s + request.rest_s), limits.duty, "1")
+        problems += over("duty", width_s / period_s, limits.duty, "1")
     if limits.optical_power is not None and bench.light_calibration is not None:
         try:
-            against.over("optical power", bench.light_calibration.power_at(request.drive_V), limits.optical_power, "W")
+            problems += over("optical power", bench.light_calibration.power_at(drive_V), limits.optical_power, "W")
         except InputError as error:
-            against.append(f"the optical power at this drive is not known: {error}")
-    against.outside("drive", request.drive_V, *light.drive_V[bench.light.load], "V", "light source")
-    against.outside("pulse width", request.width_s, *light.width_s, "s", "light source")
-    against.outside("dark time", request.dark_s, *light.delay_s, "s", "light source's trigger delay")
-    start_s = start_uncertainty_s(bench)
-    if start_s and start_s >= request.decay_s:
-        known = f"but the light is started by software and its edge known to {format_quantity(start_s, 's')}"
-        against.is_but("decay", request.decay_s, "s", known)
+            problems.append(f"the optical power at this drive is not known: {error}")
+    return problems
 
 
-def _range(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
-    meter, limits = bench.meter.known, bench.limits
-    against.over("range", request.range_A, limits.current, "A")
-    if not any(math.isclose(request.range_A, known, rel_tol=1e-6) for known in meter.ranges_A):
-        ranges = ", ".join(format_quantity(known, "A") for known in meter.ranges_A)
-        against.is_but("range", request.range_A, "A", f"the meter has {ranges}")
-    elif limits.compliance <= meter.compliance_over_range * request.range_A:
-        why = f"too small for the range of {format_quantity(request.range_A, 'A')}"
-        against.is_but("compliance", limits.compliance, "A", why)
-
-
-def _times(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
-    meter, amplifier = bench.meter.known, bench.meter.amplifier
-    aperture_s, interval_s = request.aperture_s, request.interval_s
-    if meter.aperture_s:
-        against.outside("aperture", aperture_s, *meter.aperture_s, "s", "meter")
-    else:
-        nplc = aperture_s * bench.line_frequency
-        against.outside("aperture in power-line cycles", nplc, *meter.nplc, "1", "meter")
-    against.outside("interval", interval_s, *meter.interval_s, "s", "meter")
-    busy_s = aperture_s * bench.meter.filter + meter.dead_s
-    if aperture_s <= interval_s * (1 + SLACK) < busy_s:
-        why = f"the meter is busy for {format_quantity(busy_s, 's')} with each reading"
-        against.is_but("interval", interval_s, "s", why)
-    if aperture_s > interval_s * (1 + SLACK):
-        against.is_but("aperture", aperture_s, "s", f"longer than the interval of {format_quantity(interval_s, 's')}")
-    if request.decay_s < interval_s * (1 - SLACK):
-        why = f"shorter than the interval of {format_quantity(interval_s, 's')}"
-        against.is_but("decay", request.decay_s, "s", why)
-    if amplifier and amplifier.rise_time_s > interval_s * (1 + SLACK):
-        rise, band = format_quantity(amplifier.rise_time_s, "s"), format_quantity(amplifier.bandwidth, "Hz")
-        why = f"shorter than the amplifier's rise time of {rise} (bandwidth {band})"
-        against.is_but("interval", interval_s, "s", why)
-
-
-def _record(request: TraceRequest, bench: BenchFile, against: _Against) -> None:
-    """Whether the meter has a record of this shape; asked only of a take that nothing else speaks against."""
-    meter, samples = bench.meter.known, request.n_samples
-    if meter.timebase is not None:
-        settings = meter_settings(request, bench)
-        if not meter.timebase.record(settings.interval_s, settings.n_samples, settings.before_s):
-            against.append(
-                f"no time base of the {meter.model} gives {samples} samples every "
-                f"{format_quantity(request.interval_s, 's')} (likeliest: an interval of 1, 2 or 5 times a power of ten)"
-            )
-            return
-    if not meter.samples[0] <= samples <= meter.samples[1]:
-        against.append(f"{samples} samples, the meter takes {meter.samples[0]} to {meter.samples[1]}")
-
-
-def check_limits(request: TraceRequest, bench: BenchFile) -> None:
-    """Refuses a take that the bench's limits or its instruments do not allow.
-
-    Raises
-    ------
-    InputError
-        with the first of `violations` and the bench file.
-    """
-    problems = violations(request, bench)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"the bench refuses: {problems[0]}{more}", file=bench.path)
-
-
-def check_gate_pulse(voltage_V: float, bench: BenchFile) -> None:
-    """Refuses a pulse on the gate that the bench's limits do not allow, or that has no gate to go to.
-
-    Raises
-    ------
-    InputError
-        with limit and value.
-    """
-    if bench.gate is None or bench.limits.gate is None:
-        raise InputError("a gate pulse is asked for, and the bench has no [gate]", file=bench.path)
-    allowed = min(bench.limits.gate, bench.gate.known.bias_V)
-    if not abs(voltage_V) <= allowed:
-        asked, limit = format_quantity(voltage_V, "V"), format_quantity(allowed, "V")
-        raise InputError(f"the bench refuses: gate pulse is {asked}, over the limit of {limit}", file=bench.path)
+def pulse_outside(drive_V: float, width_s: float, bench: BenchFile) -> list[str]:
+    """A light pulse that the light source cannot give."""
+    light = bench.light.known
+    problems = outside("drive", drive_V, *light.drive_V[bench.light.load], "V", "light source")
+    return problems + outside("pulse width", width_s, *light.width_s, "s", "light source")

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,8 +97,11 @@ class Supervisor:
 
 
 @contextmanager
-def supervised(file: BenchFile) -> Iterator[Supervisor]:
-    """Starts the supervisor of a bench, in a session of its own: no terminal's signal reaches it."""
+def supervised(file: BenchFile, roles: Sequence[str]) -> Iterator[Supervisor]:
+    """Starts the supervisor of some roles of a bench, in a session of its own: no terminal's signal reaches it.
+
+    They are made safe in this order.
+    """
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
@@ -111,7 +114,7 @@ def supervised(file: BenchFile) -> Iterator[Supervisor]:
     )
     supervisor = Supervisor(process)
     try:
-        supervisor._say(json.dumps({"path": str(file.path.absolute()), "text": file.text}))
+        supervisor._say(json.dumps({"path": str(file.path.absolute()), "text": file.text, "roles": list(roles)}))
         yield supervisor
     finally:
         supervisor.close()
@@ -120,14 +123,14 @@ def supervised(file: BenchFile) -> Iterator[Supervisor]:
 # --- in its own process ---------------------------------------------------------------------------------------------
 
 
-def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
-    """Connects to each instrument in the order of `off_order`, identifies it and makes it safe.
+def make_safe(file: BenchFile, roles: Sequence[str], note: Note, try_s: float = TRY_S) -> bool:
+    """Connects to each instrument in the order of `roles`, identifies it and makes it safe.
 
     An instrument that cannot be reached does not hold up the others; it is tried again for `try_s` (s). Returns
     whether all are confirmed to be off.
     """
     deadline_s = time.monotonic() + try_s
-    pending = list(file.off_order)
+    pending = list(roles)
     addresses = [file.instruments[role].address for role in pending]
     while True:
         try:
@@ -143,7 +146,7 @@ def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
                 note("gave up", detail=str(error))
                 break
             time.sleep(0.2)
-    note("output state unknown" if pending else "safe", roles=pending or list(file.off_order))
+    note("output state unknown" if pending else "safe", roles=pending or list(roles))
     return not pending
 
 
@@ -189,7 +192,8 @@ def main() -> int:
     given = json.loads(sys.stdin.readline())
     path, text = Path(given["path"]), str(given["text"])
     file = bench_of(TomlText(path, text, tomllib.loads(text)))
-    preload(file)  # imported now: later there is no time for it
+    roles = [str(role) for role in given["roles"]]
+    preload(file, roles)  # imported now: later there is no time for it
     try:
         print("ready", flush=True)
     except OSError:  # the sweep ended before it began: nothing was switched on
@@ -200,8 +204,9 @@ def main() -> int:
         return 0
     note = _noter(path)
     note("the sweep ended without making safe")
-    safe = make_safe(file, note)
-    result = "light and bias are off" if safe else "output state unknown"
+    safe = make_safe(file, roles, note)
+    off = "light and bias are off" if "meter" in roles else "the light is off"
+    result = off if safe else "output state unknown"
     _tell(f"otters-lab supervisor: the sweep ended without making safe; {result} (see {log_path(path)})")
     return 0 if safe else 3
 

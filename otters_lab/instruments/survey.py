@@ -42,6 +42,7 @@ _MAX_ERRORS = 30
 class Found:
     """One instrument. `self_test`, `interlock`: what it said, "not offered" where we know of none.
 
+    `output`: "off", "held" (a stage that stays where it is), "none" (a power meter has no output), or "unknown".
     `errors`: what its error queue held, None where it could not be read or is not known (a lab's own driver).
     """
 
@@ -116,7 +117,7 @@ def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
         _try(_interlock, found, link, file)
         instrument.make_safe()
         held = role == "temperature" and file.temperature is not None and file.temperature.after == "hold"
-        found.output = "held" if held else "off"
+        found.output = "none" if role == "power" else "held" if held else "off"
     except Exception as error:  # a driver's own mistake must not keep the others from being made safe
         found.problems.append(str(error) if isinstance(error, InstrumentError) else f"{role}: {error!r}")
     finally:

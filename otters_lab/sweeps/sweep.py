@@ -16,7 +16,7 @@ from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import reading_units
-from otters_lab.instruments.limits import check_gate_pulse, check_limits
+from otters_lab.instruments.refusals import check_gate_pulse, check_limits
 from otters_lab.instruments.virtual.world import History
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal

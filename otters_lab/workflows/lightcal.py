@@ -1,4 +1,4 @@
-"""Light calibrations from recordings: CSV files of drive and power, repeats of one light source at one wavelength."""
+"""Light calibrations: from recordings (CSV files of drive and power, repeats of one light source), or swept here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,15 +16,21 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array
 from otters_lab.core.provenance import new_header, reference
 from otters_lab.core.quantity import format_quantity, parse_quantity
-from otters_lab.instruments.lightcal import KIND, LightCalibration, write_light_calibration
+from otters_lab.instruments.benchfile import BenchFile
+from otters_lab.instruments.lightcal import (
+    KIND,
+    LightCalibration,
+    mean_and_spread,
+    rising_part,
+    write_light_calibration,
+)
+from otters_lab.instruments.lightsweep import LightSweep, sweep_light
 from otters_lab.measurements.csvfile import Column, CsvFile, read_csv
-
-# Below the threshold of a laser or an LED the meter reads noise, which rises and falls.
-_FLOOR = 0.01
+from otters_lab.workflows.decays import load_source
 
 
 @dataclass(frozen=True)
-class ImportedLight:
+class MadeLight:
     """A written light calibration, and what was assumed or left out."""
 
     path: Path
@@ -38,7 +45,7 @@ def import_light_calibration(
     spot_area_m2: float,
     wavelength_m: float | None = None,
     power_meter: str | None = None,
-) -> ImportedLight:
+) -> MadeLight:
     """Makes a light calibration of recordings, one repeat a file, all at the same drives and wavelength.
 
     Wavelength and power meter are taken from the files' headers ("... wavelength", a bare number being nanometres;
@@ -51,8 +58,7 @@ def import_light_calibration(
     """
     if not paths:
         raise InputError("no file to import")
-    if out.exists():
-        raise InputError("stands here already and is not overwritten", file=out)
+    _check_place(out)
     files = [read_csv(path, partial(_columns, path)) for path in paths]
     notes: list[str] = []
     drive = files[0].values[:, 0]
@@ -72,22 +78,46 @@ def import_light_calibration(
             words = ", ".join(sorted(str(text) for text in said))
             notes.append(f"the repeats differ in {name} ({words}): their spread holds that difference too")
     power = np.stack([file.values[:, 1] for file in files])
-    keep = _rising(paths[0], drive, power.mean(axis=0), notes)
-    drive, power = drive[keep], power[:, keep]
-    spread = [None] * drive.size if len(files) == 1 else [float(sd) for sd in power.std(axis=0, ddof=1)]
+    unit: Literal["V", "A"] = "V" if files[0].chosen[0].dimension == "voltage" else "A"
+    try:
+        keep, left_out = rising_part(drive, power.mean(axis=0), unit)
+    except ValueError as error:
+        raise InputError(str(error), file=paths[0], expected="a curve with an inverse") from None
+    notes += left_out
+    mean_W, spread_W = mean_and_spread(power[:, keep])
     calibration = LightCalibration(
         header=new_header(KIND, origin="imported", inputs=[reference(path, "recording") for path in paths]),
         wavelength_m=wavelengths.pop(),
         spot_area_m2=spot_area_m2,
         power_meter=meters.pop(),
         measured_utc=[_start_utc(file, notes) for file in files],
-        drive_unit="V" if files[0].chosen[0].dimension == "voltage" else "A",
-        drive=[float(f"{value:.12g}") for value in drive],
-        power_W=[float(f"{value:.12g}") for value in power.mean(axis=0)],
-        power_sd_W=spread,
+        drive_unit=unit,
+        drive=[float(f"{value:.12g}") for value in drive[keep]],
+        power_W=mean_W,
+        power_sd_W=spread_W,
         repeats=len(files),
     )
-    return ImportedLight(out, write_light_calibration(out, calibration), notes)
+    return MadeLight(out, write_light_calibration(out, calibration), notes)
+
+
+def sweep_light_calibration(sweep: LightSweep, bench: BenchFile, out: Path) -> MadeLight:
+    """Makes a light calibration with the bench's power meter in the device's place.
+
+    Raises
+    ------
+    InputError, InstrumentError, DamagedFileError
+        as `sweep_light` and `load_source`; InputError too if there is a file already.
+    """
+    _check_place(out)
+    calibration, notes = sweep_light(sweep, bench, load_source(bench))
+    return MadeLight(out, write_light_calibration(out, calibration), notes)
+
+
+def _check_place(out: Path) -> None:
+    if out.exists():
+        raise InputError("stands here already and is not overwritten", file=out)
+    if not out.parent.is_dir():
+        raise InputError("no such folder", file=out.parent)
 
 
 def _columns(path: Path, columns: tuple[Column, ...]) -> list[Column]:
@@ -113,19 +143,6 @@ def _check_repeat(file: CsvFile, first: CsvFile, drive: Array) -> None:
     back = np.flatnonzero(np.diff(drive) <= 0)
     if back.size:
         raise InputError("the drive does not rise", file=file.path, line=int(file.lines[back[0] + 1]))
-
-
-def _rising(path: Path, drive: Array, power: Array, notes: list[str]) -> slice:
-    """The points from which on the mean power rises; what lies below may be noise of the dark light source alone."""
-    falls = np.flatnonzero(np.diff(power) <= 0)
-    first = int(falls[-1]) + 1 if falls.size else 0
-    if first and power[first] > _FLOOR * power.max():
-        raise InputError(
-            f"the power does not rise with the drive at {drive[first]:g}", file=path, expected="a curve with an inverse"
-        )
-    if first:
-        notes.append(f"drives below {drive[first]:g} left out: the power there does not rise")
-    return slice(first, None)
 
 
 def _entry(file: CsvFile, name: str) -> str | None:

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import math
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +22,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from otters_lab.instruments.benchfile import BenchFile, load_bench
+from otters_lab.core.tomlfile import TomlText
+from otters_lab.instruments.benchfile import BenchFile, bench_of
 from otters_lab.instruments.drivers.registry import METERS
 from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.virtual.assemble import build_virtual
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "instruments" / "virtual.toml"
+# What the shipped bench does not have: a stage, a power meter, and light for it to see.
+MORE = """
+[temperature]
+driver = "lakeshore-336"
+address = "GPIB0::12::INSTR"
+identity = "MODEL336"
+tolerance = "0.1 K"
+soak = "10 s"
+after = "off"
+
+[power]
+driver = "thorlabs-pm100usb"
+address = "USB0::0x1313::0x8072::P0000001::INSTR"
+identity = "PM100USB"
+
+[virtual.light]
+threshold = "100 mV"
+drive = "5 V"
+power = "25 uW"
+dark = "40 nW"
+"""
 HAS_QCODES = importlib.util.find_spec("qcodes") is not None
 TIMEOUT_S = 0.3
 READ_ONLY = object()  # asked for, not set
@@ -73,7 +96,7 @@ def in_process(bench: BenchFile, role: str, identity: str | None) -> Iterator[tu
     """A VISA library in this process, and the twin's address on it."""
     virtual = build_virtual(bench)
     if identity:
-        getattr(virtual, role).identity = identity
+        virtual.twins[role].identity = identity
     yield virtual.library, getattr(bench, role).address
 
 
@@ -87,7 +110,7 @@ def over_tcp(bench: BenchFile, role: str, identity: str | None) -> Iterator[tupl
     def with_identity(*arguments: Any, **options: Any) -> Any:
         virtual = built(*arguments, **options)
         if identity:
-            getattr(virtual, role).identity = identity
+            virtual.twins[role].identity = identity
         return virtual
 
     server.build_virtual = with_identity
@@ -162,6 +185,8 @@ def of_qcodes(name: str, role: str, twin: str, class_name: str, module: str, tri
         return found("tried", None, resource=resource, device_clear=False, timeout=TIMEOUT_S)
 
     def ask(instrument: Any) -> str:
+        if "Lakeshore" in name:
+            return event_register(instrument)
         question = "errorqueue.next()" if "2600" in name else ":SYST:ERR?"
         return str(instrument.ask(question))
 
@@ -188,9 +213,15 @@ def no_error(reply: str) -> bool:
     return float(reply.replace("\t", ",").split(",")[0]) == 0
 
 
+def bench_with_more() -> BenchFile:
+    """The shipped virtual bench, and `MORE`."""
+    text = BENCH.read_text(encoding="utf-8").replace("[limits]", '[limits]\ntemperature = ["250 K", "350 K"]', 1) + MORE
+    return bench_of(TomlText(BENCH, text, tomllib.loads(text)))
+
+
 def try_driver(driver: Driver, route: str) -> list[Row]:
     """Every property of one driver on one route."""
-    bench = load_bench(BENCH)
+    bench = bench_with_more()
     if driver.role == "meter":
         amplifier = AMPLIFIER if METERS[driver.twin].ranges_V else None
         meter = bench.meter.model_copy(update={"driver": driver.twin, "amplifier": amplifier})
@@ -242,6 +273,11 @@ def finite(value: Any) -> bool:
 
 def scpi_error(instrument: Any) -> str:
     return str(instrument.ask(":SYST:ERR?"))
+
+
+def event_register(instrument: Any) -> str:
+    """A Lake Shore has no error queue: command, query and execution errors are bits of a register."""
+    return str(instrument.ask("*ESR?"))
 
 
 PYMEASURE_2400 = each(
@@ -344,6 +380,41 @@ PYMEASURE_SDS1000XHD = each(
     ("wf_C1.interval", 2), ("wf_C1.max_point", READ_ONLY, finite),
 )  # fmt: skip
 
+PYMEASURE_PM100USB = each(
+    ("sensor_name", READ_ONLY, '"S130VC"'), ("wavelength_min", READ_ONLY, 400.0), ("wavelength_max", READ_ONLY, 1100.0),
+    ("wavelength", READ_ONLY, 635.0), ("wavelength", 455.0), ("wavelength", 2000.0, 1100.0),
+    ("wavelength_settable", READ_ONLY, True), ("is_power_sensor", READ_ONLY, True), ("power", READ_ONLY, 40e-9),
+    ("is_energy_sensor", READ_ONLY, False), ("has_temperature_sensor", READ_ONLY, False),
+)  # fmt: skip
+
+PYMEASURE_336 = each(
+    ("input_A.kelvin", READ_ONLY, 295.0), ("input_A.celsius", READ_ONLY, 21.85), ("input_A.sensor", READ_ONLY, finite),
+    ("input_D.kelvin", READ_ONLY, 295.0), ("input_D5.kelvin", READ_ONLY, finite), ("output_1.setpoint", 310.25),
+    ("output_2.setpoint", 77.0), ("output_1.range", "medium"), ("output_1.output", READ_ONLY, 50.0),
+    ("output_1.range", "off"), ("output_1.output", READ_ONLY, 0.0), ("output_1.mout", 12.5), ("output_3.setpoint", 4.2),
+    ("output_4.range", "low"), ("output_4.range", "high"), ("output_3.output", READ_ONLY, finite),
+)  # fmt: skip
+
+QCODES_335 = each(
+    ("A.temperature", READ_ONLY, 295.0), ("A.sensor_raw", READ_ONLY, finite), ("A.sensor_status", READ_ONLY, "OK"),
+    ("A.sensor_name", "chip"), ("A.sensor_name", "chip_on_a_stage"),
+    ("A.t_limit", 350.0), ("A.units", READ_ONLY, "kelvin"), ("A.units", "celsius"),
+    ("A.units", "kelvin"), ("A.sensor_type", "platinum_rtd"), ("A.auto_range_enabled", True), ("A.range", 3),
+    ("A.compensation_enabled", True), ("output_1.mode", "closed_loop"), ("output_1.input_channel", "A"),
+    ("output_1.powerup_enable", True), ("output_1.P", 42.0), ("output_1.I", 13.0), ("output_1.D", 5.0),
+    ("output_1.setpoint_ramp_rate", 30.0), ("output_1.setpoint_ramp_enabled", True),
+    ("output_1.setpoint_ramp_status", READ_ONLY, False), ("output_1.setpoint", 310.0),
+    ("output_1.output_range", "medium"), ("output_1.output", READ_ONLY, 50.0),
+    ("output_1.setpoint_ramp_status", READ_ONLY, True), ("output_1.output_range", "off"),
+    ("output_1.output_heater_resistance", "50ohm"), ("output_1.output_max_current", READ_ONLY, "1A"),
+)  # fmt: skip
+QCODES_336 = QCODES_335 + each(
+    ("A.curve_number", READ_ONLY, 1), ("A.curve_name", READ_ONLY, lambda name: str(name).strip() == "DT-670"),
+    ("A.curve_limit", READ_ONLY, 500.0), ("A.curve_coefficient", READ_ONLY, "negative"),
+    ("A.curve_format", READ_ONLY, "V/K"), ("output_3.mode", "monitor_out"), ("output_3.output_range", "low"),
+    ("output_3.output_range", "medium"), ("output_4.input_channel", "D"),
+)  # fmt: skip
+
 QCODES_2400 = each(
     ("mode", "VOLT"), ("rangev", 2.0), ("rangei", 1e-4), ("compliancev", 10.0), ("compliancei", 1e-3),
     ("compliancei", 2e-7), ("sense", "CURR"), ("nplcv", 0.1), ("nplci", 0.5), ("output", True), ("volt", 0.5),
@@ -418,6 +489,10 @@ def drivers() -> list[Driver]:
         of_pymeasure("PyMeasure SDS1000XHD", "meter", "siglent-sds1000xhd",
                      "pymeasure.instruments.siglenttechnologies.siglent_sds1000xhd.SDS1000XHD", scpi_error,
                      PYMEASURE_SDS1000XHD),
+        of_pymeasure("PyMeasure ThorlabsPM100USB", "power", "thorlabs-pm100usb",
+                     "pymeasure.instruments.thorlabs.ThorlabsPM100USB", scpi_error, PYMEASURE_PM100USB),
+        of_pymeasure("PyMeasure LakeShore3xx", "temperature", "lakeshore-336",
+                     "pymeasure.instruments.lakeshore.LakeShore3xx", event_register, PYMEASURE_336),
     ]  # fmt: skip
     if HAS_QCODES:
         found += [
@@ -430,6 +505,10 @@ def drivers() -> list[Driver]:
             of_qcodes("QCoDeS Keithley6500", "meter", "keithley-dmm6500", "Keithley6500", "Keithley", QCODES_6500),
             of_qcodes("QCoDeS Keysight33522B", "light", "agilent-33500", "Keysight33522B", "Keysight", QCODES_33522,
                       identity="Agilent Technologies,33522B,VIRTUAL,2.03-1.19-2.00-52-00"),
+            of_qcodes("QCoDeS LakeshoreModel336", "temperature", "lakeshore-336", "LakeshoreModel336", "Lakeshore",
+                      QCODES_336),
+            of_qcodes("QCoDeS LakeshoreModel335", "temperature", "lakeshore-336", "LakeshoreModel335", "Lakeshore",
+                      QCODES_335, identity="LSCI,MODEL335,VIRTUAL/#######,2.0"),
         ]  # fmt: skip
     return found
 
@@ -437,6 +516,9 @@ def drivers() -> list[Driver]:
 _NOT_MODELLED = "the twin does not model it: -113"
 _NO_FUNCTION = "the twin has no such function: -224"
 _NOT_A_CHOICE = "a range taken for a list of choices: ValueError for all but 0.001 and 25"
+# HTRSET, and off and on for outputs 3 and 4: as Lake Shore's own Python driver for the 336 has them.
+_VOLTAGE_RANGE = "a voltage output of the 336 is off or on, and has no other range"
+_NAME_LENGTH = "fifteen characters at least are asked for, where they are the most"
 _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "PyMeasure Keithley2400": {
         ("buffer_points", "2000"): ("upstream", "cut to 1024 without a word; the 2400 has 2500 (manual p. 18-115)"),
@@ -488,6 +570,22 @@ _TABLE: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("channel_1.probe", "10"): ("upstream", "sends PROBe 10, the guide has PROBe VALue,10"),
         ("channel_1.bandwidth_limit_enabled", "True"): ("upstream", "sends BWLimit ON, the guide has FULL, 20M, 200M"),
         ("acquisition.sequence_count", "2"): ("ours", _NOT_MODELLED),
+    },
+    "PyMeasure LakeShore3xx": {
+        ("input_D5.kelvin", "read"): ("ours", "the twin has no option card 3062"),
+        ("output_4.range", "'high'"): ("upstream", _VOLTAGE_RANGE),
+        ("output_3.output", "read"): ("upstream", "asks HTR? of a voltage output, which has AOUT?"),
+    },
+    "QCoDeS LakeshoreModel336": {
+        ("A.sensor_name", "'chip'"): ("upstream", _NAME_LENGTH),
+        ("output_1.output_heater_resistance", "'50ohm'"): ("upstream", "five fields of HTRSET, the 336 has four"),
+        ("output_1.output_max_current", "read"): ("upstream", "five fields of HTRSET, the 336 has four"),
+        ("output_3.output_range", "'medium'"): ("upstream", _VOLTAGE_RANGE),
+    },
+    "QCoDeS LakeshoreModel335": {
+        ("A.sensor_name", "'chip'"): ("upstream", _NAME_LENGTH),
+        ("output_1.output_heater_resistance", "'50ohm'"): ("ours", "the twin is a 336: four fields of HTRSET"),
+        ("output_1.output_max_current", "read"): ("ours", "the twin is a 336: four fields of HTRSET"),
     },
     "QCoDeS Keithley2400": {
         ("rangev", "2.0"): ("upstream", "sets SOUR:VOLT:RANG, asks SENS:VOLT:RANG?"),

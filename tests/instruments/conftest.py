@@ -63,7 +63,7 @@ def twins(shipped: BenchFile) -> VirtualBench:
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[VirtualBench]:
     """The virtual benches that `open_bench` builds, so that their twins can be looked at even if it refuses."""
-    import otters_lab.instruments.bench as module
+    import otters_lab.instruments.session as module
 
     made: list[VirtualBench] = []
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import otters_lab.instruments.bench as bench_module
+import otters_lab.instruments.session as session_module
 from otters_lab.core.clock import VirtualClock
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.protocols import Array, Pulse
@@ -473,7 +474,7 @@ def test_an_entry_in_an_error_queue_stops_the_take(
 def real(shipped: BenchFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BenchFile:
     """A bench file with backend = "visa" whose system VISA library happens to hold the twins."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(bench_module, "SYSTEM_LIBRARY", build_virtual(shipped).library)
+    monkeypatch.setattr(session_module, "SYSTEM_LIBRARY", build_virtual(shipped).library)
     return shipped.model_copy(update={"backend": "visa"})
 
 

@@ -21,7 +21,7 @@ from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.dmm6500 import KeithleyDMM6500
 from otters_lab.instruments.drivers.dmm6500_meter import AmplifiedDigitizer
-from otters_lab.instruments.limits import violations
+from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
 from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.survey import survey

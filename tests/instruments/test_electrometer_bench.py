@@ -15,7 +15,7 @@ from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.keithley6517b_meter import ElectrometerMeter
-from otters_lab.instruments.limits import violations
+from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
@@ -164,7 +164,7 @@ def test_a_trace_is_the_one_of_the_source_meter_to_half_a_digit(
 def test_the_offset_of_the_input_is_gone_after_the_zero_correction(
     bench_with: Callable[..., BenchFile], slow: TraceRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import otters_lab.instruments.bench as module
+    import otters_lab.instruments.session as module
 
     traces = []
     for offset_A in (0.0, 5e-12):

@@ -15,7 +15,7 @@ from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.keithley2400_meter import TICK_S, Keithley2400Meter, grid_of_stamps
-from otters_lab.instruments.limits import violations
+from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.roles import MeterSettings, ReadingFlag
 from otters_lab.instruments.virtual.assemble import VirtualBench
 

@@ -23,7 +23,7 @@ from otters_lab.instruments.lightcal import (
     read_light_calibration,
     write_light_calibration,
 )
-from otters_lab.instruments.limits import violations
+from otters_lab.instruments.refusals import violations
 
 
 def light(**changes: object) -> LightCalibration:

@@ -12,7 +12,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.limits import check_limits, violations
+from otters_lab.instruments.refusals import check_limits, violations
 from otters_lab.instruments.virtual.assemble import VirtualBench
 
 REFUSED = [

@@ -111,7 +111,7 @@ class Relay:
 def test_a_lab_s_own_driver_fills_a_role_on_a_real_bench(folder, monkeypatch):
     shipped = Path(__file__).parents[2] / "instruments" / "virtual.toml"
     twins = build_virtual(load_bench(shipped))
-    monkeypatch.setattr("otters_lab.instruments.bench.SYSTEM_LIBRARY", twins.library)
+    monkeypatch.setattr("otters_lab.instruments.session.SYSTEM_LIBRARY", twins.library)
     text = shipped.read_text().partition("\n[virtual]\n")[0].replace('"keithley-2700"', '"relay.py:Relay"')
     path = folder / "bench.toml"
     path.write_text(text.replace('backend = "virtual"', 'backend = "visa"'))

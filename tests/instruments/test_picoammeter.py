@@ -19,7 +19,7 @@ from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.keithley648x import Keithley6485, Keithley6487
 from otters_lab.instruments.drivers.keithley648x_meter import PicoammeterMeter
-from otters_lab.instruments.limits import violations
+from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
@@ -248,7 +248,7 @@ def test_a_trace_is_the_one_of_the_source_meter_to_seven_digits(
 def test_the_offset_of_the_input_is_gone_after_the_zero_correction(
     bench_with: Callable[..., BenchFile], slow: TraceRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import otters_lab.instruments.bench as module
+    import otters_lab.instruments.session as module
 
     traces = []
     for offset_A in (0.0, 1e-9):

@@ -68,12 +68,12 @@ BIASES: Mapping[str, BiasDriver] = {
 }  # fmt: skip
 
 STAGES: Mapping[str, StageDriver] = {
-    # Model 336 User's Manual, section 6.6: KRDG?, SETP, RANGE (0 off, 1 low, 2 medium, 3 high). Loop 1, sensor A, which
-    # must have been set up for kelvin on the instrument. It has no SYST:ERR?.
+    # Model 336 User's Manual, section 6.6: KRDG?, SETP, RANGE (0 off, 1 low, 2 medium, 3 high). Loop 1, sensor A. A set
+    # point is in the unit that the input prefers: 300 would be 300 degC where that is Celsius. It has no SYST:ERR?.
     "lakeshore-336": StageDriver(
         model="Lake Shore 336",
         validated="independent driver",
-        evidence="PyMeasure's LakeShore3xx, unmodified on our twin",
+        evidence="PyMeasure's LakeShore3xx and QCoDeS's LakeshoreModel336, unmodified on our twin",
         build="",
         twin=f"{_TWINS}.lakeshore336:twin",
         error_query=None,
@@ -81,6 +81,10 @@ STAGES: Mapping[str, StageDriver] = {
             "pymeasure.instruments.lakeshore:LakeShore3xx",
             {"temperature": "input_A.kelvin", "setpoint": "output_1.setpoint", "heater": "output_1.range"},
             reset=(),
+            set_up={
+                "INTYPE? A": (r"[1-4],.*,1", "kelvin at input A"),
+                "OUTMODE? 1": (r"[12],1,[01]", "closed-loop control of output 1 by input A"),
+            },
         ),
         temperature_K=(1.0, 400.0),
         heater_on="medium",
@@ -97,8 +101,9 @@ POWER_METERS: Mapping[str, PowerDriver] = {
         twin=f"{_TWINS}.pm100usb:twin",
         map=AttributeMap(
             "pymeasure.instruments.thorlabs:ThorlabsPM100USB",
-            {"power": "power", "wavelength": "wavelength [nm]"},
-            reset=("*CLS",),  # *RST would drop the wavelength and the zero that the user has set
+            {"power": "power", "wavelength": "wavelength [nm]", "sensor": "sensor_name", "serial": "sensor_sn"},
+            # *RST would drop the zero that the user has set. The unit could be dBm (Thorlabs' own SCPI example).
+            reset=("*CLS", "SENS:POW:UNIT W"),
         ),
     ),
 }

@@ -113,13 +113,15 @@ class AttributeMap:
 
     `instrument`: "module:Class". `attributes`: word -> path, a unit in brackets where it is not SI
     ("output_1.setpoint", "wavelength [nm]"). `preset`: what is set, and read back, when the instrument is reset, after
-    the messages in `reset`. The words of each role stand in `mapped.py`.
+    the messages in `reset`. The words of each role stand in `mapped.py`. `set_up`: what must have been set on the
+    instrument by hand, as query -> (expression of the reply, what it means); looked at at every reset.
     """
 
     instrument: str
     attributes: Mapping[str, str]
     preset: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     reset: tuple[str, ...] = ("*RST", "*CLS")
+    set_up: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ What the map names is set through the class as it is, read back, and parsed to f
 
 bias (gate, drain)   level (V), output (on or off), limit (A)
 temperature          temperature (K), setpoint (K), heater
-power                power (W), wavelength (m; left out where it cannot be set)
+power                power (W), wavelength (m; left out where it cannot be set), sensor and serial (text)
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PATH = re.compile(r"(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?: \[(?P<unit>[^\
 WORDS: dict[str, dict[str, str | None]] = {
     "bias": {"level": "voltage", "output": None, "limit": "current"},
     "temperature": {"temperature": "temperature", "setpoint": "temperature", "heater": None},
-    "power": {"power": "power", "wavelength": "length"},
+    "power": {"power": "power", "wavelength": "length", "sensor": None, "serial": None},
 }
-OPTIONAL = {"bias": {"limit"}, "temperature": set[str](), "power": {"wavelength"}}
+OPTIONAL = {"bias": {"limit"}, "temperature": set[str](), "power": {"wavelength", "sensor", "serial"}}
 
 
 def is_mapped(driver: str) -> bool:
@@ -73,8 +73,19 @@ class MappedInstrument:
         return word in self._map.attributes
 
     def reset(self) -> None:
-        """Sends the map's reset messages and sets what it presets; each must then read as it was set."""
+        """Looks at what must have been set up by hand, sends the map's reset messages and sets what it presets.
+
+        Raises
+        ------
+        InstrumentError
+            if the instrument is set up otherwise, or a preset does not read as it was set.
+        """
         with link_errors(self.role):
+            for query, (expected, meaning) in self._map.set_up.items():
+                self.instrument.write(query)
+                reply = str(self.instrument.read()).strip()
+                if not re.fullmatch(expected, reply):
+                    raise InstrumentError(f"{self.role}: not set up for {meaning}: {query} says {reply!r}")
             for message in self._map.reset:
                 self.instrument.write(message)
             for path, value in self._map.preset.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.core.clock import Clock
@@ -106,12 +107,15 @@ class MappedPowerMeter:
         self._mapped = mapped
 
     def identify(self) -> str:
-        """The *IDN? reply."""
-        return self._mapped.identify()
+        """The *IDN? reply, and the sensor where the map names it: a calibration is as good as its sensor."""
+        said = [str(self._mapped.state(word)).strip('"') for word in ("sensor", "serial") if word in self._mapped]
+        identity = self._mapped.identify()
+        return f"{identity}; sensor {', '.join(said)}" if said else identity
 
     def reset(self) -> None:
         """The map's reset."""
         self._mapped.reset()
+        self._mapped.check_errors("after the reset")
 
     def expect(self, wavelength_m: float) -> None:
         """Sets the wavelength (m), confirmed.
@@ -124,6 +128,7 @@ class MappedPowerMeter:
         if "wavelength" not in self._mapped:
             raise InstrumentError(f"{self._mapped.role}: its map has no wavelength, so it cannot be set")
         self._mapped.set_number("wavelength", wavelength_m)
+        self._mapped.check_errors("after the wavelength")
 
     def power_W(self) -> float:
         """One reading (W)."""
@@ -136,7 +141,8 @@ class MappedPowerMeter:
 
 def build_mapped(role: str, adapter: Any, entry: Any, map_: AttributeMap, clock: Clock) -> Any:
     """The role of a bench file's table on an open PyMeasure adapter; `map_` is the driver's."""
-    with link_errors(role):
+    with link_errors(role), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # for PyMeasure's maintainers: whether this model speaks SCPI
         instrument = load_class(map_.instrument)(adapter)
     mapped = MappedInstrument(instrument, role, entry.kind, map_, entry.known.error_query)
     if entry.kind == "bias":

@@ -6,7 +6,7 @@ The numbers stand here, apart from the drivers, so that a recipe can be checked 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
@@ -372,15 +372,16 @@ def build(role: str, adapter: Any, bench: BenchFile, clock: Clock) -> Any:
     return load(entry.known.build)(adapter, bench, clock)
 
 
-def preload(bench: BenchFile) -> None:
-    """Imports the drivers of a bench, so that what is wrong with one shows before anything is switched on.
+def preload(bench: BenchFile, roles: Iterable[str] | None = None) -> None:
+    """Imports the drivers of a bench, or of some of its roles: what is wrong with one shows before anything is on.
 
     Raises
     ------
     InputError, RefusedError
         for a lab's own driver that is missing, broken, or not allowed to run, and for a class that PyMeasure lacks.
     """
-    for role, entry in bench.instruments.items():
+    for role in bench.instruments if roles is None else roles:
+        entry = bench.instruments[role]
         map_ = getattr(entry.known, "map", None)
         if is_own(entry.driver):
             load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])

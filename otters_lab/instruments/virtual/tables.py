@@ -120,11 +120,15 @@ class NoiseTable(StrictModel):
 
 
 class LightTable(StrictModel):
-    """Optical power on the spot: none up to the drive `threshold`, then rising in proportion, `power` at `drive`."""
+    """Optical power on the spot: none up to the drive `threshold`, then rising in proportion, `power` at `drive`.
+
+    `dark`: what a power meter reads besides, of the room and of its own zero.
+    """
 
     threshold: Annotated[Volts, NotNegative]
     drive: Annotated[Volts, Field(gt=0)]
     power: Annotated[Watts, Field(gt=0)]
+    dark: Watts = 0.0
 
     @model_validator(mode="after")
     def _above_the_threshold(self) -> LightTable:

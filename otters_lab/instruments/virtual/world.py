@@ -132,10 +132,12 @@ class World:
             self._memory.forget(device)
 
     def optical_power_W(self) -> float:
-        """Of the light that shines now, on the spot."""
-        now = self.now_s
+        """What a power meter in the device's place reads now: the light that shines, and the dark (W)."""
+        now, light = self.now_s, self._light
+        if light is None:
+            return 0.0
         self._shining = [one for one in self._shining if one[1] > now]
-        return sum(self._light.power_W(drive) for start, _, drive in self._shining if start <= now and self._light)
+        return light.dark + sum(light.power_W(drive) for start, _, drive in self._shining if start <= now)
 
     @property
     def history(self) -> History:
