@@ -223,12 +223,14 @@ def open_bench(
     clock: Clock | None = None,
     history: History | None = None,
     record: Path | None = None,
+    also_record: Callable[[str], None] | None = None,
 ) -> Iterator[Bench]:
     """Opens a bench: lock, connect, identify, make safe, and make safe again at the end, whatever the end is.
 
     Nothing but *IDN? is sent before every instrument has proved to be the one the file names. `decays` takes the
     place of the virtual chip (a recording, a calibration); `history` lets a virtual bench go on where another
-    stopped; both mean nothing to a real bench. `record` is a transcript to write: every message with its time.
+    stopped; both mean nothing to a real bench. `record` is a transcript to write: every message with its time; each of
+    its lines is handed to `also_record` too.
 
     A real bench has a supervisor process that makes it safe should this one die. A virtual bench has instruments of
     its own and needs neither that nor locks. The first signal (SIGINT, SIGTERM, SIGHUP) ends the block with
@@ -241,7 +243,9 @@ def open_bench(
     InstrumentError
         if an instrument is in use, does not answer, is another one than the file says, or cannot be made safe.
     """
-    with open_session(file, file.off_order, decays=decays, clock=clock, history=history, record=record) as session:
+    with open_session(
+        file, file.off_order, decays=decays, clock=clock, history=history, record=record, also_record=also_record
+    ) as session:
         yield Bench(session)
     if file.temperature is not None and file.temperature.after == "hold":
         logger.warning('the temperature stage is left as it is (after = "hold"): %s', file.temperature.address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +152,7 @@ def open_session(
     clock: Clock | None = None,
     history: History | None = None,
     record: Path | None = None,
+    also_record: Callable[[str], None] | None = None,
 ) -> Iterator[Session]:
     """Opens the roles in `off_order`: lock, connect, identify, make safe, reset, and make safe again at the end.
 
@@ -178,7 +179,7 @@ def open_session(
         )
     with ExitStack() as stack:
         session = Session(file, off_order, clock, stack.enter_context(interrupts()), source)
-        tap = stack.enter_context(recording(record, file, clock)) if record else None
+        tap = stack.enter_context(recording(record, file, clock, also_record)) if record else None
         if file.backend == "visa":
             stack.enter_context(locked(file.instruments[role].address for role in roles))
             session.supervisor = stack.enter_context(supervised(file, off_order))

@@ -24,8 +24,11 @@ VERSION = 1
 
 
 @contextmanager
-def recording(path: Path, file: BenchFile, clock: Clock) -> Iterator[Callable[[str, str, str], None]]:
-    """Writes a transcript; yields the tap for the links. Every line is handed to the system as it is written.
+def recording(
+    path: Path, file: BenchFile, clock: Clock, also: Callable[[str], None] | None = None
+) -> Iterator[Callable[[str, str, str], None]]:
+    """Writes a transcript; yields the tap for the links. Every line is handed to the system as it is written, and to
+    `also`.
 
     Raises
     ------
@@ -42,7 +45,10 @@ def recording(path: Path, file: BenchFile, clock: Clock) -> Iterator[Callable[[s
     with log:
 
         def line(entry: dict[str, Any]) -> None:
-            log.write(json.dumps(entry, ensure_ascii=True) + "\n")
+            text = json.dumps(entry, ensure_ascii=True)
+            if also is not None:
+                also(text)
+            log.write(text + "\n")
             log.flush()
 
         def tap(role: str, direction: str, text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5netcdf
 import xarray as xr
@@ -84,7 +86,7 @@ def _write(spool: Spool, capture_path: Path, clock: Clock | None) -> Header:
             command=meta.command,
             origin=meta.origin,
             inputs=meta.inputs,
-            config={**meta.config, "seams": spool.seams()},
+            config={**meta.config, "seams": spool.seams(), **_transcript(spool)},
             instruments=meta.instruments,
             seeds=meta.seeds,
             payload_digest=digest,
@@ -98,6 +100,15 @@ def _write(spool: Spool, capture_path: Path, clock: Clock | None) -> Header:
     partial.replace(capture_path)
     fsync_dir(capture_path.parent)
     return header
+
+
+def _transcript(spool: Spool) -> dict[str, Any]:
+    """Lines and SHA-256 of the messages that came with the traces: which transcript a capture belongs to."""
+    digest, count = hashlib.sha256(), 0
+    for line in spool.messages():
+        digest.update(line.encode() + b"\n")
+        count += 1
+    return {"transcript": {"lines": count, "sha256": digest.hexdigest()}} if count else {}
 
 
 def _refuse_if_full(spool: Spool, capture_path: Path, extent: Extent) -> None:

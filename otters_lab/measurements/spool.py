@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +37,7 @@ CREATE TABLE traces (
     repeat INTEGER NOT NULL, record TEXT NOT NULL, sha256 TEXT NOT NULL, time BLOB NOT NULL, current BLOB NOT NULL,
     UNIQUE (kind, point, device, repeat)
 );
+CREATE TABLE messages (after_seq INTEGER NOT NULL, line TEXT NOT NULL);
 CREATE TABLE seams (after_seq INTEGER NOT NULL, utc TEXT NOT NULL, why TEXT NOT NULL);
 """
 
@@ -146,10 +147,11 @@ class Spool:
                 connection.close()
                 raise
 
-    def append(self, key: TraceKey, trace: Trace, state: Any = None) -> None:
+    def append(self, key: TraceKey, trace: Trace, state: Any = None, messages: Sequence[str] = ()) -> None:
         """Stores one trace; when this returns the trace is on the disk (acknowledged).
 
         `state` is any JSON value that a resumed sweep needs (`last_state`); it does not go into the capture.
+        `messages` are the lines of a transcript since the trace before, stored with it or not at all.
 
         Raises
         ------
@@ -165,10 +167,31 @@ class Spool:
             raise InputError(f"{_name(key)}: a value is infinite; what is not known is NaN", file=self.path) from None
         with clear_sqlite_errors(self.path, safe=self._acknowledged):
             try:
-                self._connection.execute(_INSERT, row)
+                self._insert(row, messages)
             except sqlite3.IntegrityError:
                 raise InputError(f"already holds {_name(key)}", file=self.path) from None
         self._acknowledged += 1
+
+    def _insert(self, row: tuple[Any, ...], messages: Sequence[str]) -> None:
+        if not messages:
+            self._connection.execute(_INSERT, row)
+            return
+        self._connection.execute("BEGIN")
+        try:
+            self._connection.execute(_INSERT, row)
+            lines = ((self._acknowledged, line) for line in messages)
+            self._connection.executemany("INSERT INTO messages VALUES (?, ?)", lines)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def messages(self) -> Iterator[str]:
+        """The lines of the transcript that came with the traces, in order."""
+        with clear_sqlite_errors(self.path):
+            for (line,) in self._connection.execute("SELECT line FROM messages ORDER BY rowid"):
+                yield str(line)
 
     def __contains__(self, key: TraceKey) -> bool:
         with clear_sqlite_errors(self.path):

@@ -131,14 +131,17 @@ def _run(
 ) -> tuple[Header, dict[str, int], int]:
     model, place = plan.recipe.model, spool_path(capture)
     history = _history(place, model.recovery.dark_time) if options.resume else None
-    with open_bench(bench, decays=options.decays, history=history, record=options.record) as open_:
+    messages: list[str] = []
+    with open_bench(
+        bench, decays=options.decays, history=history, record=options.record, also_record=messages.append
+    ) as open_:
         meta = _meta(plan, bench, open_, chip, options)
         spool = Spool.open(place, meta=meta) if options.resume else Spool.create(place, meta, clock=open_.clock)
         with spool:
             resumed_from = len(spool)
             feed = Feed(capture, resumed_from, len(plan))
             try:
-                outcome = _take_all(plan, open_, spool, feed, chip, options)
+                outcome = _take_all(plan, open_, spool, feed, chip, options, messages)
             except BaseException as error:
                 feed.write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
                 raise
@@ -156,7 +159,9 @@ def _run(
     return header, statuses, resumed_from
 
 
-def _take_all(plan: Plan, open_: Bench, spool: Spool, feed: Feed, chip: str, options: SweepOptions) -> str:
+def _take_all(
+    plan: Plan, open_: Bench, spool: Spool, feed: Feed, chip: str, options: SweepOptions, messages: list[str]
+) -> str:
     model, resumed_from = plan.recipe.model, len(spool)
     rows = (record.row for record in spool.records())
     recovery, stop_rule = Recovery(model.recovery, open_, rows), StopRule(model.adaptive)
@@ -173,7 +178,8 @@ def _take_all(plan: Plan, open_: Bench, spool: Spool, feed: Feed, chip: str, opt
         advance(resumed_from)
 
         def store(key: TraceKey, trace: Trace) -> None:
-            spool.append(key, trace, open_.history.record())
+            spool.append(key, trace, open_.history.record(), messages)
+            messages.clear()
 
         def count(key: TraceKey, trace: Trace) -> None:
             advance(1)
