@@ -13,19 +13,17 @@ from otters_lab.core.quantity import Hertz, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.benchtables import (
     OFF_ORDER,
-    BiasEntry,
-    InstrumentEntry,
     LightEntry,
     Limits,
     MeterEntry,
-    PowerEntry,
     Safety,
-    StageEntry,
     SwitchEntry,
     Sync,
 )
+from otters_lab.instruments.conditiontables import BiasEntry, PowerEntry, StageEntry
 from otters_lab.instruments.drivers.mapped import is_mapped
 from otters_lab.instruments.drivers.own import is_own
+from otters_lab.instruments.entrytables import InstrumentEntry
 from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
 from otters_lab.instruments.virtual.tables import VirtualTable
 

@@ -12,8 +12,8 @@ from pyvisa.errors import VisaIOError
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.benchtables import InstrumentEntry
 from otters_lab.instruments.drivers.replies import LinkError, link_errors
+from otters_lab.instruments.entrytables import InstrumentEntry
 
 # What pyvisa picks by itself: the system's VISA where there is one, else pyvisa-py.
 SYSTEM_LIBRARY: Any = ""

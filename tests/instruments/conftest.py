@@ -86,3 +86,49 @@ def write_bench(tmp_path: Path, shipped: BenchFile) -> Callable[[str, str], Path
         return path
 
     return write
+
+
+CONDITIONS = """
+[gate]
+driver = "keithley-2400"
+address = "GPIB0::24::INSTR"
+identity = "MODEL 2400"
+compliance = "1 uA"
+ramp = "2 V/s"
+settle = "50 ms"
+
+[drain]
+driver = "keithley-2601b"
+address = "GPIB0::26::INSTR"
+identity = "Model 2601B"
+compliance = "1 uA"
+
+[temperature]
+driver = "lakeshore-336"
+address = "GPIB0::12::INSTR"
+identity = "MODEL336"
+tolerance = "0.1 K"
+soak = "10 s"
+timeout_stable = "5 min"
+after = "off"
+
+[sync]
+"""
+
+
+@pytest.fixture
+def write_conditions(tmp_path: Path, shipped: BenchFile) -> Callable[..., Path]:
+    """The shipped bench file with a gate, a drain and a stage, and pieces of text replaced by others."""
+
+    def write(*edits: tuple[str, str], name: str = "bench.toml") -> Path:
+        text = shipped.text.replace("\n[sync]\n", CONDITIONS, 1)
+        limits = 'pulse_width = "1 s"\n'
+        text = text.replace(limits, limits + 'gate = "3 V"\ntemperature = ["290 K", "320 K"]\n', 1)
+        for old, new in edits:
+            assert old in text, old
+            text = text.replace(old, new, 1)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

@@ -81,10 +81,10 @@ STAGES: Mapping[str, StageDriver] = {
             "pymeasure.instruments.lakeshore:LakeShore3xx",
             {"temperature": "input_A.kelvin", "setpoint": "output_1.setpoint", "heater": "output_1.range"},
             reset=(),
+            on="medium",
+            off="off",
         ),
         temperature_K=(1.0, 400.0),
-        heater_on="medium",
-        heater_off="off",
     ),
 }
 

@@ -285,11 +285,11 @@ def build(role: str, adapter: Any, bench: BenchFile, clock: Clock) -> Any:
     if is_own(entry.driver):
         # Ours by its short name; a lab's own from a file beside the bench file, with the user's consent.
         return load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])(adapter, bench, clock)
-    map_ = getattr(entry.known, "map", None)
+    map_ = entry.known.map
     if map_ is not None:
         from otters_lab.instruments.drivers.mapped_roles import build_mapped
 
-        return build_mapped(role, adapter, entry, map_, clock)
+        return build_mapped(role, adapter, bench, map_, clock)
     return load(entry.known.build)(adapter, bench, clock)
 
 
@@ -302,7 +302,7 @@ def preload(bench: BenchFile) -> None:
         for a lab's own driver that is missing, broken, or not allowed to run, and for a class that PyMeasure lacks.
     """
     for role, entry in bench.instruments.items():
-        map_ = getattr(entry.known, "map", None)
+        map_ = entry.known.map
         if is_own(entry.driver):
             load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])
         elif map_ is not None:
