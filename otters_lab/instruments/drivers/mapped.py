@@ -18,14 +18,15 @@ import importlib
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.quantity import SI_UNIT, UNITS, offset_of
 from otters_lab.instruments.drivers.entries import AttributeMap
-from otters_lab.instruments.drivers.replies import confirm, finite, first_error, link_errors
+from otters_lab.instruments.drivers.replies import LinkError, confirm, finite, first_error, link_errors
 
 _CLASS = re.compile(r"(?P<module>pymeasure\.instruments(?:\.\w+)*):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 _PATH = re.compile(r"(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?: \[(?P<unit>[^\[\]]+)\])?", re.ASCII)
@@ -107,7 +108,7 @@ class MappedInstrument:
 
     def identify(self) -> str:
         """The *IDN? reply."""
-        with link_errors(self.role):
+        with self._named():
             self.instrument.write("*IDN?")
             return str(self.instrument.read()).strip()
 
@@ -129,7 +130,7 @@ class MappedInstrument:
 
     def reset(self) -> None:
         """Sends the map's reset messages and sets what it presets; each must then read as it was set."""
-        with link_errors(self.role):
+        with self._named():
             for message in self._map.reset:
                 self.instrument.write(message)
             for path, value in self._map.preset.items():
@@ -148,19 +149,19 @@ class MappedInstrument:
             if it is no finite number.
         """
         path, factor, offset = self._at(word)
-        with link_errors(self.role):
+        with self._named():
             return finite(self._get(path), f"{self.role}: {word}") * factor + offset
 
     def raw(self, word: str) -> Any:
         """A word's value as the class gives it, and the factor that makes it SI."""
         path, factor, _ = self._at(word)
-        with link_errors(self.role):
+        with self._named():
             return self._get(path), factor
 
     def set_number(self, word: str, value: float, relative: float = 1e-5) -> None:
         """Sets a word in SI units and reads it back."""
         path, factor, offset = self._at(word)
-        with link_errors(self.role):
+        with self._named():
             self._set(path, (value - offset) / factor)
         self.confirm_number(word, value, relative)
 
@@ -174,7 +175,7 @@ class MappedInstrument:
         """Switches an output or a heater, and reads back that it is so."""
         path, _, _ = self._at(word)
         wanted = self._map.on if on else self._map.off
-        with link_errors(self.role):
+        with self._named():
             self._set(path, wanted)
             found = self._get(path)
         if found != wanted:
@@ -188,7 +189,7 @@ class MappedInstrument:
         """Calls the method that a word stands for, or sets the attribute to its one argument."""
         path, _, _ = self._at(word)
         *owners, name = path.split(".")
-        with link_errors(self.role):
+        with self._named():
             owner = self._get(".".join(owners)) if owners else self.instrument
             if hasattr(inspect.getattr_static(type(owner), name, None), "__set__"):
                 self._set(path, *arguments)
@@ -199,11 +200,22 @@ class MappedInstrument:
         """The error queue, where it is known how this instrument's is read."""
         if self._error_query is None:
             return
-        with link_errors(self.role):
+        with self._named():
             self.instrument.write(self._error_query)
             error = first_error(str(self.instrument.read()), f"{self.role} error queue")
         if error:
             raise InstrumentError(f"{self.role}: error queue {when}: {error}")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors name the role: two instruments of a bench may be of one model."""
+        with link_errors(self.role):
+            try:
+                yield
+            except InstrumentError as error:
+                if isinstance(error, LinkError) or str(error).startswith(f"{self.role}:"):
+                    raise
+                raise InstrumentError(f"{self.role}: {error}") from error
 
     def _at(self, word: str) -> tuple[str, float, float]:
         """Path, and factor and offset from its unit to SI."""
