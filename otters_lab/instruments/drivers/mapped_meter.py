@@ -18,8 +18,6 @@ from otters_lab.instruments.drivers.mapped import MappedInstrument
 from otters_lab.instruments.drivers.replies import OVERFLOW_A, finite
 from otters_lab.instruments.roles import MeterReadings, MeterSettings, ReadingFlag
 
-# SCPI-99 volume 1, 7.2.1.4: not a number, which a reading that overflowed is not.
-_NAN = 9.91e37
 # Some meters tell a range's full scale (105 % of its name on a Keithley 2400), and the next range is far from both.
 _SAME_RANGE = 0.06
 # A class says nothing of the source's limit: a current within this of it is taken to be limited.
@@ -126,13 +124,13 @@ class MappedMeter:
         return MeterReadings(start_s, current_A, self._flags(current_A, settings.compliance_A)), fired_s
 
     def _reading_A(self) -> float:
-        """NaN for what is beyond the range."""
+        """NaN for what is beyond the range: 9.9E37 in SCPI, 9.91E37 on a Keithley 2600."""
         reply, factor = self._mapped.raw("current")
         try:
             value = float(reply)
         except (TypeError, ValueError):
             value = math.nan
-        if OVERFLOW_A <= abs(value) < math.inf and not math.isclose(abs(value), _NAN, rel_tol=1e-4):
+        if OVERFLOW_A <= abs(value) < math.inf:
             return math.nan
         return finite(reply, "meter: current") * factor
 
