@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvisa
@@ -18,6 +18,7 @@ from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource, Trace
 from otters_lab.instruments.acquire import TraceRequest, check_limits, make_trace, meter_settings
+from otters_lab.instruments.amplifier import open_amplifier
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import Conditions
 from otters_lab.instruments.drivers.registry import build, preload
@@ -38,6 +39,9 @@ from otters_lab.instruments.transcript import Script, load_script, recording, sc
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
 
+if TYPE_CHECKING:
+    from otters_lab.instruments.drivers.sr570 import ListeningAmplifier
+
 
 class OutputUnknownError(InstrumentError):
     """Light or bias could not be confirmed to be off."""
@@ -57,6 +61,7 @@ class Bench:
         guard: Interrupts,
         supervisor: Supervisor | None = None,
         script: Script | None = None,
+        amplifier: ListeningAmplifier | None = None,
     ) -> None:
         self.file = file
         self.clock = clock
@@ -67,6 +72,7 @@ class Bench:
         self._light: LightSource = roles["light"]
         self._switch: Switch | None = roles.get("switch")
         self._conditions = Conditions(file, clock, roles, guard.check)
+        self._amplifier = amplifier
         self._links = links
         self._guard = guard
         self._supervisor = supervisor
@@ -184,10 +190,16 @@ class Bench:
         self.make_safe()
         if self._failures > self.file.retries:
             raise InstrumentError(f"{error} ({self._failures} failed takes in a row)") from error
-        for role in self._roles.values():
-            role.reset()
+        self.reset()
         self._failed = None
         logger.warning("a take failed and is kept as failed, all links were opened anew: %s", error)
+
+    def reset(self) -> None:
+        """Every instrument to the defaults that a take begins from; the amplifier, where one is driven, to its own."""
+        for role in self._roles.values():
+            role.reset()
+        if self._amplifier is not None:
+            self._amplifier.set()
 
     def make_safe(self) -> None:
         """Everything off in the file's `off_order`; each is tried whatever happens to the others.
@@ -214,6 +226,13 @@ class Bench:
                 except Exception as error:  # a driver's own mistake must not keep the next output on
                     unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
                     logger.info("could not make safe: %s", error)
+            if self._amplifier is not None:
+                try:
+                    if self._failed:
+                        self._links["amplifier"].reopen()
+                    self._amplifier.make_safe()
+                except InstrumentError as error:
+                    unknown.append(str(error))
         if self._script is not None and self._script.deviation:
             raise InstrumentError(self._script.deviation)
         self.safe = not unknown
@@ -274,7 +293,7 @@ def open_bench(
         guard = stack.enter_context(interrupts())
         tap = stack.enter_context(recording(record, file, clock)) if record else None
         if file.backend == "visa":
-            stack.enter_context(locked(entry.address for entry in entries.values()))
+            stack.enter_context(locked(file.addresses[role] for role in file.addresses if role != "power"))
             supervisor = stack.enter_context(supervised(file))
             library = SYSTEM_LIBRARY
         else:
@@ -285,16 +304,19 @@ def open_bench(
             links[role] = open_link(role, entry, library, tap)
             stack.callback(links[role].hang_up)
         identities = {role: identify(links[role], entry, file) for role, entry in entries.items()}
+        amplifier = None
         if file.meter.amplifier:
             identities["amplifier"] = file.meter.amplifier.describe()
+        if "amplifier" in file.addresses:
+            links["amplifier"], amplifier = open_amplifier(file, library, clock, tap)
+            stack.callback(links["amplifier"].hang_up)
         roles = {role: build(role, links[role], file, clock) for role in entries}
-        bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script)
+        bench = Bench(file, clock, roles, links, identities, virtual, guard, supervisor, script, amplifier)
         if supervisor is not None:
             supervisor.arm()
         with _safe_at_the_end(bench, supervisor):
             bench.make_safe()
-            for instrument in roles.values():
-                instrument.reset()
+            bench.reset()
             yield bench
         if file.temperature is not None and file.temperature.after == "hold":
             logger.warning('the temperature stage is left as it is (after = "hold"): %s', file.temperature.address)

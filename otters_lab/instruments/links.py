@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pymeasure.adapters import VISAAdapter
 from pyvisa.errors import VisaIOError
@@ -27,10 +27,22 @@ _QUEUE_QUERY = re.compile(r":?SYST(EM)?:ERR(OR)?(:NEXT)?\?|.*ERRORQUEUE\.", re.I
 Tap = Callable[[str, str, str], None]
 
 
-class Link(VISAAdapter):
-    """A PyMeasure adapter that can be opened anew under the driver that holds it."""
+class Place(Protocol):
+    """Where a link leads, and how long (s) it waits."""
 
-    def __init__(self, role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> None:
+    @property
+    def address(self) -> str:
+        """VISA address."""
+
+    @property
+    def timeout(self) -> float:
+        """Of a write or a read (s)."""
+
+
+class Link(VISAAdapter):
+    """A PyMeasure adapter that can be opened anew under the driver that holds it. `options` are those of pyvisa."""
+
+    def __init__(self, role: str, entry: Place, library: Any, tap: Tap | None = None, **options: Any) -> None:
         self.role = role
         self._tap = tap
         self._queue_queries = 0
@@ -38,6 +50,7 @@ class Link(VISAAdapter):
             "timeout": round(entry.timeout * 1000),
             "read_termination": "\n",
             "write_termination": "\n",
+            **options,
         }
         super().__init__(entry.address, visa_library=library, **self._options)
 
@@ -47,6 +60,17 @@ class Link(VISAAdapter):
         self._queue_queries = 0
         self.connection = self.manager.open_resource(self.resource_name, **self._options)
         self.clear()
+
+    def reopen(self) -> None:
+        """`renew`, whose failure is a `LinkError`."""
+        place = f"{self.role} at {self.resource_name}"
+        try:
+            with link_errors(place):
+                self.renew()
+        except InstrumentError:
+            raise
+        except Exception as error:  # as in `open_link`
+            raise LinkError(f"{place}: {error}") from error
 
     def clear(self) -> None:
         """Device clear: on GPIB and USB a late reply waits in the instrument, whatever becomes of the session."""
@@ -103,8 +127,8 @@ class Link(VISAAdapter):
             logger.warning("%s: the transcript ends here: %s", self.role, error)
 
 
-def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> Link:
-    """Opens a link. Nothing is sent.
+def open_link(role: str, entry: Place, library: Any, tap: Tap | None = None, **options: Any) -> Link:
+    """Opens a link. Nothing is sent. `options` are those of pyvisa.
 
     Raises
     ------
@@ -114,7 +138,7 @@ def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None =
     place = f"{role} at {entry.address}"
     try:
         with link_errors(place):
-            return Link(role, entry, library, tap)
+            return Link(role, entry, library, tap, **options)
     except InstrumentError:
         raise
     except Exception as error:  # pyvisa-py raises plain Exception where a host does not answer
@@ -146,12 +170,5 @@ def renew_link(link: Link, entry: InstrumentEntry, file: BenchFile) -> str:
     InstrumentError
         as `open_link` and `identify`.
     """
-    place = f"{link.role} at {entry.address}"
-    try:
-        with link_errors(place):
-            link.renew()
-    except InstrumentError:
-        raise
-    except Exception as error:  # as in `open_link`
-        raise LinkError(f"{place}: {error}") from error
+    link.reopen()
     return identify(link, entry, file)

@@ -24,6 +24,7 @@ from typing import Any
 from otters_lab.core.clock import SystemClock, iso_utc
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
+from otters_lab.instruments.amplifier import open_amplifier
 from otters_lab.instruments.benchfile import BenchFile, bench_of
 from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
@@ -127,8 +128,8 @@ def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
     whether all are confirmed to be off.
     """
     deadline_s = time.monotonic() + try_s
-    pending = list(file.off_order)
-    addresses = [file.instruments[role].address for role in pending]
+    pending = [*file.off_order, *(["amplifier"] if "amplifier" in file.addresses else [])]
+    addresses = [file.addresses[role] for role in pending]
     while True:
         try:
             with locked(addresses):
@@ -148,9 +149,14 @@ def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
 
 
 def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
-    entry = file.instruments[role]
     link = None
     try:
+        if role == "amplifier":
+            link, amplifier = open_amplifier(file, SYSTEM_LIBRARY, SystemClock())
+            amplifier.make_safe()
+            note("off", role=role, detail="sent, not confirmed: it listens only")
+            return True
+        entry = file.instruments[role]
         link = open_link(role, entry, SYSTEM_LIBRARY)
         link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)

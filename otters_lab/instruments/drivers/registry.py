@@ -301,6 +301,8 @@ def preload(bench: BenchFile) -> None:
     InputError, RefusedError
         for a lab's own driver that is missing, broken, or not allowed to run, and for a class that PyMeasure lacks.
     """
+    if "amplifier" in bench.addresses:
+        load(f"{_DRIVERS}.sr570:ListeningAmplifier")
     for role, entry in bench.instruments.items():
         map_ = entry.known.map
         if is_own(entry.driver):

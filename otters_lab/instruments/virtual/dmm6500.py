@@ -155,7 +155,9 @@ class DMM6500Twin(TraceInstrument):
             return
         current_A = self._world.currents_A(start_s, start_s + self._aperture_s())
         limit = self._amplifier.output_limit
-        voltage = np.clip(current_A * self._amplifier.signed_gain_V_per_A, -limit, limit)
+        driven = self._world.amplifier_V_per_A
+        gain = self._amplifier.signed_gain_V_per_A if driven is None else driven()
+        voltage = np.clip(current_A * gain, -limit, limit)
         voltage = np.where(np.abs(voltage) > OVERRANGE * self._set["range"], OVERFLOW, voltage)
         self._buffer.append(start_s, voltage, np.zeros(start_s.size))
 

@@ -104,6 +104,7 @@ class World:
         self.trigger_inputs: list[Callable[[float], None]] = []
         self.closed_channels: set[Any] = {WIRED} & set(channels.values())  # as the switch calls them
         self.thermometer: Callable[[], float] | None = None  # temperature of the chip (K), where there is a stage
+        self.amplifier_V_per_A: Callable[[], float] | None = None  # of one that is not set by hand, with its sign
         self.pulses: list[LightPulse] = []
         self._seed = seed
         self._noise = noise
