@@ -46,7 +46,7 @@ class StageEntry(InstrumentEntry):
     """A temperature stage. It is at its set point once the sensor has stayed within `tolerance` of it for `soak`.
 
     `timeout_stable`: how long that may take; `ramp`: how fast the set point moves; `after`: what becomes of the heater
-    when a sweep has ended.
+    when a sweep has ended, also by an error or a signal. After one that was killed the supervisor switches it off.
     """
 
     kind: ClassVar[str] = "temperature"

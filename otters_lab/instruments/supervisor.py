@@ -125,8 +125,10 @@ def make_safe(file: BenchFile, note: Note, try_s: float = TRY_S) -> bool:
     """Connects to each instrument in the order of `off_order`, identifies it and makes it safe.
 
     An instrument that cannot be reached does not hold up the others; it is tried again for `try_s` (s). Returns
-    whether all are confirmed to be off.
+    whether all are confirmed to be off; a stage that was to be held is switched off too, since nobody watches it.
     """
+    if file.temperature is not None:
+        file = file.model_copy(update={"temperature": file.temperature.model_copy(update={"after": "off"})})
     deadline_s = time.monotonic() + try_s
     pending = [*file.off_order, *(["amplifier"] if "amplifier" in file.addresses else [])]
     addresses = [file.addresses[role] for role in pending]

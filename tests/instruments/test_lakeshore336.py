@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from otters_lab.core.clock import VirtualClock
+from otters_lab.core.clock import SystemClock, VirtualClock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
+from otters_lab.instruments.drivers.registry import build
+from otters_lab.instruments.links import SYSTEM_LIBRARY, open_link
+from otters_lab.instruments.supervisor import make_safe as supervisor_makes_safe
 from otters_lab.instruments.virtual.assemble import build_virtual
 from otters_lab.instruments.virtual.lakeshore336 import RATE_K_PER_S, LakeShore336Twin
+from otters_lab.instruments.virtual.server import serving, tcp_text
 from otters_lab.instruments.virtual.tables import ROOM_K
 from otters_lab.instruments.virtual.world import World
 
@@ -91,6 +96,24 @@ def test_after_the_sweep_the_heater_is_off_or_held_as_the_file_says(
         bench.acquire(replace(take, temperature_K=296.0))
     assert bench.virtual.twins["temperature"].output_on is on
     assert bool(re.search(r'left as it is \(after = "hold"\)', caplog.text)) is on
+
+
+def test_the_supervisor_does_not_hold_what_nobody_watches(write_conditions: Write) -> None:
+    path, record = write_conditions(('after = "off"', 'after = "hold"')), io.StringIO()
+    virtual = load_bench(path)
+    with serving(virtual, record) as served:
+        path.write_text(tcp_text(virtual, served))
+        file = load_bench(path)
+        link = open_link("temperature", file.instruments["temperature"], SYSTEM_LIBRARY)
+        stage = build("temperature", link, file, SystemClock())
+        stage.go_to(300.0)
+        stage.make_safe()
+        link.hang_up()
+        states = [json.loads(line)["state"] for line in record.getvalue().splitlines() if "state" in line]
+        assert states[-1]["temperature"]  # held
+        assert supervisor_makes_safe(file, lambda event, **facts: None)
+    states = [json.loads(line)["state"] for line in record.getvalue().splitlines() if "state" in line]
+    assert not states[-1]["temperature"]
 
 
 def test_a_failed_take_has_the_temperature_reached_anew(write_conditions: Write, take: TraceRequest) -> None:

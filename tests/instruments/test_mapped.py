@@ -194,6 +194,17 @@ def test_a_preset_that_does_not_hold_is_an_error() -> None:
         mapped.reset()
 
 
+def test_whatever_a_class_raises_is_an_error_of_its_role() -> None:
+    class Broken(Meter):
+        @property
+        def power(self) -> float:
+            raise RuntimeError("no lamp")
+
+    mapped = mapped_on(Broken, "power", {"power": "power"})
+    with pytest.raises(InstrumentError, match="gate: RuntimeError: no lamp"):
+        mapped.number("power")
+
+
 def test_the_error_queue_is_read_by_the_message_that_the_file_gives() -> None:
     mapped = mapped_on(Keithley2400, "bias", LEVEL, INIT, ("SYST:ERR?", '-222,"Parameter out of range"'))
     with pytest.raises(InstrumentError, match="gate: error queue after it: -222 Parameter out of range"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,14 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from otters_lab.core.clock import SystemClock
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.protocols import Pulse
 from otters_lab.instruments.acquire import TraceRequest, violations
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.mapped_switch import channel_names
+from otters_lab.instruments.drivers.registry import build
+from otters_lab.instruments.links import SYSTEM_LIBRARY, open_link
 from otters_lab.instruments.roles import LightSource, Meter, SoftwarePaced, SoftwareStarted, Switch
-from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
+from otters_lab.instruments.supervisor import make_safe as supervisor_makes_safe
+from otters_lab.instruments.virtual.assemble import build_virtual
 from otters_lab.instruments.virtual.chip import SyntheticChip
 from otters_lab.instruments.virtual.server import serving, tcp_text
 
@@ -96,12 +102,12 @@ def write(tmp_path: Path, shipped: BenchFile) -> Callable[..., Path]:
 def mapped(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A bench whose roles are mapped, in place of a system's VISA the twins on a virtual clock."""
 
-    def build(*edits: tuple[str, str], twins: tuple[tuple[str, str], ...] = ()) -> tuple[BenchFile, VirtualBench]:
+    def made(*edits: tuple[str, str], twins: tuple[tuple[str, str], ...] = ()) -> tuple[BenchFile, Any]:
         virtual = build_virtual(load_bench(write(*twins)))
         monkeypatch.setattr("otters_lab.instruments.bench.SYSTEM_LIBRARY", virtual.library)
         return load_bench(write(*edits, REAL)), virtual
 
-    return build
+    return made
 
 
 def expected_A(file: BenchFile, time_s: Any, aperture_s: float, width_s: float) -> Any:
@@ -156,6 +162,29 @@ def test_the_same_over_tcp_in_real_time(write: Callable[..., Path]) -> None:
     assert np.all(np.diff(trace.current_A[decaying]) < 0)
     dark = trace.time_s < -0.12
     np.testing.assert_allclose(trace.current_A[dark], 20e-9, rtol=1e-3)
+
+
+def test_the_supervisor_makes_mapped_instruments_safe(write: Callable[..., Path]) -> None:
+    virtual, record = load_bench(write()), io.StringIO()
+    with serving(virtual, record) as served:
+        text = tcp_text(virtual, served)
+        for old, new in (METER, LIGHT, SWITCH):
+            text = text.replace(old, new, 1)
+        virtual.path.write_text(text)
+        file = load_bench(virtual.path)
+        links = {role: open_link(role, entry, SYSTEM_LIBRARY) for role, entry in file.instruments.items()}
+        roles = {role: build(role, link, file, SystemClock()) for role, link in links.items()}
+        for role in roles.values():
+            role.reset()
+        roles["switch"].close(3)
+        roles["light"].arm_pulse(3.0, 0.0, 0.1)
+        roles["meter"].bias_on()
+        for link in links.values():
+            link.hang_up()
+        assert supervisor_makes_safe(file, lambda event, **facts: None)
+    states = [json.loads(line)["state"] for line in record.getvalue().splitlines() if "state" in line]
+    assert (True, True, [103]) in [(state["light"], state["bias"], state["closed"]) for state in states]
+    assert (states[-1]["light"], states[-1]["bias"], states[-1]["closed"]) == (False, False, [])
 
 
 def test_the_light_begins_when_it_is_due_also_between_two_readings(mapped: Callable[..., Any]) -> None:

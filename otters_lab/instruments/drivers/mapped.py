@@ -208,14 +208,16 @@ class MappedInstrument:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Errors name the role: two instruments of a bench may be of one model."""
-        with link_errors(self.role):
-            try:
+        """Errors name the role, since two instruments may be of one model, and whatever else a class raises is one."""
+        try:
+            with link_errors(self.role):
                 yield
-            except InstrumentError as error:
-                if isinstance(error, LinkError) or str(error).startswith(f"{self.role}:"):
-                    raise
-                raise InstrumentError(f"{self.role}: {error}") from error
+        except InstrumentError as error:
+            if isinstance(error, LinkError) or str(error).startswith(f"{self.role}:"):
+                raise
+            raise InstrumentError(f"{self.role}: {error}") from error
+        except Exception as error:
+            raise InstrumentError(f"{self.role}: {type(error).__name__}: {error}") from error
 
     def _at(self, word: str) -> tuple[str, float, float]:
         """Path, and factor and offset from its unit to SI."""

@@ -148,11 +148,18 @@ def build_mapped(role: str, adapter: Any, bench: BenchFile, map_: AttributeMap, 
     ------
     InputError
         if the class lacks an attribute that the map names; nothing was sent on account of it.
+    InstrumentError
+        if the class cannot be made: some ask their instrument already then.
     """
     entry: Any = bench.instruments[role]
-    with link_errors(role), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # what PyMeasure's maintainers wish to be told
-        instrument = load_class(map_.instrument)(adapter)
+    try:
+        with link_errors(role), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what PyMeasure's maintainers wish to be told
+            instrument = load_class(map_.instrument)(adapter)
+    except (InputError, InstrumentError):
+        raise
+    except Exception as error:
+        raise InstrumentError(f"{role}: {map_.instrument}: {type(error).__name__}: {error}") from error
     mapped = MappedInstrument(instrument, role, entry.kind, map_, entry.known.error_query)
     missing = mapped.missing()
     if missing is not None:
