@@ -110,7 +110,7 @@ def _serve(
         served = stack.enter_context(serving(bench_file, log, decays=decays))
         if write is not None:
             write_atomically(write, tcp_text(bench_file, served).encode())
-        addresses = {role: entry.address for role, entry in served.instruments.items()}
+        addresses = served.addresses
         if as_json:
             print_json({"addresses": addresses, "written": str(write) if write else None})
         else:

@@ -190,8 +190,7 @@ class Bench:
         self.make_safe()
         if self._failures > self.file.retries:
             raise InstrumentError(f"{error} ({self._failures} failed takes in a row)") from error
-        for role in self._session.roles.values():
-            role.reset()
+        self._session.reset()
         self._session.failed = None
         logger.warning("a take failed and is kept as failed, all links were opened anew: %s", error)
 

@@ -13,20 +13,18 @@ from otters_lab.core.quantity import Hertz, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.benchtables import (
     OFF_ORDER,
-    BiasEntry,
-    InstrumentEntry,
     LightEntry,
     Limits,
     MeterEntry,
     NotifyTable,
-    PowerEntry,
     Safety,
-    StageEntry,
     SwitchEntry,
     Sync,
 )
+from otters_lab.instruments.conditiontables import BiasEntry, PowerEntry, StageEntry
 from otters_lab.instruments.drivers.mapped import is_mapped
 from otters_lab.instruments.drivers.own import is_own
+from otters_lab.instruments.entrytables import InstrumentEntry
 from otters_lab.instruments.lightcal import LightCalibration, read_light_calibration
 from otters_lab.instruments.virtual.tables import VirtualTable
 
@@ -86,6 +84,13 @@ class BenchFile(StrictModel):
         return {role: entry for role in roles if (entry := getattr(self, role)) is not None}
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """The address of everything that a link leads to, by role; an amplifier that is driven among it."""
+        found = {role: entry.address for role, entry in self.instruments.items()}
+        amplifier = self.meter.amplifier
+        return found if amplifier is None or amplifier.address is None else {**found, "amplifier": amplifier.address}
+
+    @property
     def off_order(self) -> list[str]:
         """The roles that a sweep uses, in the order in which they are switched off."""
         if "off" in self.safety.model_fields_set:
@@ -131,9 +136,12 @@ class BenchFile(StrictModel):
             raise ValueError(f"{strange[0]} is no driver of this package and has no virtual twin")
         if self.line_frequency not in (50.0, 60.0):
             raise ValueError(f'line_frequency is {self.line_frequency:g} Hz, expected "50 Hz" or "60 Hz"')
-        addresses = [entry.address.upper() for entry in self.instruments.values()]
+        addresses = [address.upper() for address in self.addresses.values()]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two instruments have the same address")
+        amplifier = self.meter.amplifier
+        if amplifier is not None and abs(amplifier.bias or 0.0) > self.limits.bias:
+            raise ValueError(f"meter.amplifier.bias is {amplifier.bias:g} V, over limits.bias")
         if self.limits.optical_power is not None and self.light.calibration is None:
             raise ValueError("limits.optical_power needs light.calibration: without one no optical power is known")
         channels = list(self.channels.values())

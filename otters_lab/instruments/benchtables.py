@@ -1,44 +1,22 @@
-"""The tables of a bench file: what each instrument's entry says, how they are synchronised, and the limits."""
+"""The tables of a bench file: meter, light and switch, how they are synchronised, and the limits."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from otters_lab.core.errors import closest
-from otters_lab.core.quantity import Amperes, Fraction, Kelvin, KelvinPerSecond, Seconds, Volts, VoltsPerSecond, Watts
+from otters_lab.core.quantity import Amperes, Fraction, Kelvin, Seconds, Volts, Watts
 from otters_lab.core.tomlfile import StrictModel
-from otters_lab.instruments.abilities import (
-    BiasAbilities,
-    LightAbilities,
-    MeterAbilities,
-    StageAbilities,
-    own_power_meter,
-    own_switch,
-)
-from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
-from otters_lab.instruments.drivers.entries import (
-    AttributeMap,
-    BiasDriver,
-    Entry,
-    LightDriver,
-    MeterDriver,
-    PowerDriver,
-    StageDriver,
-    SwitchDriver,
-)
-from otters_lab.instruments.drivers.mapped import is_mapped, map_problems
+from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, unknown_switch
+from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver
+from otters_lab.instruments.drivers.mapped import is_mapped
 from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
-from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import LIGHTS, METERS, SWITCHES
+from otters_lab.instruments.entrytables import InstrumentEntry, NotNegative, Positive, known_driver
 from otters_lab.instruments.setups import AmplifierTable, LedTable
-
-Positive = Field(gt=0)
-NotNegative = Field(ge=0)
 
 
 def _device_keys(value: Any) -> Any:
@@ -54,6 +32,8 @@ def _device_keys(value: Any) -> Any:
 def _channel(value: Any, info: ValidationInfo) -> Any:
     """A channel as its switch calls it: a number, or a name of the form that the switch's entry gives."""
     driver = SWITCHES.get(info.data.get("driver", ""))
+    if is_mapped(info.data.get("driver", "")) and isinstance(value, str) and value:
+        return value  # as the class takes it
     if driver is None or not driver.channel:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"found {value!r}, expected a valid integer")
@@ -63,43 +43,6 @@ def _channel(value: Any, info: ValidationInfo) -> Any:
     return str(value)
 
 
-def _known(drivers: Mapping[str, Entry], *, mapped: bool = False) -> Any:
-    """A field that takes the short name of a registered driver, a lab's own ``path.py:Class``, or a PyMeasure class."""
-
-    def check(name: str) -> str:
-        if name not in drivers and not is_own(name) and not (mapped and is_mapped(name)):
-            near = closest(name, drivers)
-            hint = f' (did you mean "{near}"?)' if near else ""
-            classes = "path.py:Class or pymeasure.instruments.MODULE:Class" if mapped else "path.py:Class"
-            raise ValueError(
-                f"found the driver {name!r}, expected one of {', '.join(sorted(drivers))}, or {classes}{hint}"
-            )
-        return name
-
-    return AfterValidator(check)
-
-
-def _check_abilities(driver: str, abilities: object, role: str) -> None:
-    if is_own(driver) and abilities is None:
-        raise ValueError(f"{driver} is the lab's own: its [{role}.abilities] are missing")
-    if not is_own(driver) and abilities is not None:
-        raise ValueError(f"the abilities of {driver} are known, expected no [{role}.abilities]")
-
-
-class InstrumentEntry(StrictModel):
-    """What every instrument entry says. `identity` must be part of the *IDN? reply, else nothing is done."""
-
-    address: str = Field(min_length=1)
-    identity: str = Field(min_length=1)
-    timeout: Annotated[Seconds, Positive] = 5.0
-    driver: str
-
-    @property
-    def known(self) -> Any:
-        """What is known of the driver: an `Entry`."""
-        raise NotImplementedError
-
-
 class MeterEntry(InstrumentEntry):
     """The meter. `settle`: from bias on to the trigger; `amplifier`: what stands before one that measures volts.
 
@@ -107,7 +50,8 @@ class MeterEntry(InstrumentEntry):
     aperture grows as much; 1 is none. `guard`: what the guard terminal is for.
     """
 
-    driver: Annotated[str, _known(METERS)]
+    kind: ClassVar[str] = "meter"
+    driver: Annotated[str, known_driver(METERS)]
     settle: Annotated[Seconds, NotNegative] = 0.0
     wires: Literal[2, 4] = 2
     terminals: Literal["front", "rear"] = "front"
@@ -119,18 +63,23 @@ class MeterEntry(InstrumentEntry):
 
     @property
     def known(self) -> MeterDriver:
-        """What is known of the driver: from the registry, or for a lab's own from `abilities`.
+        """What is known of the driver: from the registry, or from the file's `abilities`.
 
         The ranges of a voltmeter are those in amperes, seen through its amplifier.
         """
-        driver = METERS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver)
+        if self.abilities is None:
+            driver = METERS[self.driver]
+        else:
+            driver = self.abilities.as_driver(self.driver, self.map, self.error_query)
         if self.amplifier is None:
             return driver
         return replace(driver, ranges_A=tuple(volts / self.amplifier.gain for volts in driver.ranges_V))
 
     @model_validator(mode="after")
-    def _own_states_its_abilities(self) -> MeterEntry:
-        _check_abilities(self.driver, self.abilities, "meter")
+    def _abilities_where_needed(self) -> MeterEntry:
+        self._needs_abilities(self.abilities)
+        if self.abilities is not None:
+            self.abilities.check(self.map)
         return self
 
     @model_validator(mode="after")
@@ -164,7 +113,8 @@ class LightEntry(InstrumentEntry):
     `calibration`: file of the light calibration, relative to the bench file.
     """
 
-    driver: Annotated[str, _known(LIGHTS)]
+    kind: ClassVar[str] = "light"
+    driver: Annotated[str, known_driver(LIGHTS)]
     load: str = "high impedance"
     led: LedTable | None = None
     start: Literal["trigger", "software"] | None = None
@@ -173,8 +123,10 @@ class LightEntry(InstrumentEntry):
 
     @property
     def known(self) -> LightDriver:
-        """What is known of the driver: from the registry, or for a lab's own from `abilities`."""
-        driver = LIGHTS[self.driver] if self.abilities is None else self.abilities.as_driver(self.driver, self.load)
+        """What is known of the driver: from the registry, or from the file's `abilities`."""
+        if self.abilities is not None:
+            return self.abilities.as_driver(self.driver, self.load, self.map, self.error_query)
+        driver = LIGHTS[self.driver]
         return replace(driver, sync="software") if self.start == "software" else driver
 
     @model_validator(mode="after")
@@ -189,8 +141,10 @@ class LightEntry(InstrumentEntry):
         return self
 
     @model_validator(mode="after")
-    def _own_states_its_abilities(self) -> LightEntry:
-        _check_abilities(self.driver, self.abilities, "light")
+    def _abilities_where_needed(self) -> LightEntry:
+        self._needs_abilities(self.abilities)
+        if self.abilities is not None:
+            self.abilities.check(self.map)
         return self
 
     @model_validator(mode="after")
@@ -218,130 +172,20 @@ class LightEntry(InstrumentEntry):
 class SwitchEntry(InstrumentEntry):
     """The switch; `channels` names the channel that leads to each device. `settle`: from closing on."""
 
-    driver: Annotated[str, _known(SWITCHES)]
+    kind: ClassVar[str] = "switch"
+    driver: Annotated[str, known_driver(SWITCHES)]
     settle: Annotated[Seconds, NotNegative] = 0.0
 
     @property
     def known(self) -> SwitchDriver:
         """What is known of the driver."""
-        return SWITCHES[self.driver] if self.driver in SWITCHES else own_switch(self.driver)
+        if self.driver in SWITCHES:
+            return SWITCHES[self.driver]
+        return unknown_switch(self.driver, self.map, self.error_query)
 
     channels: Annotated[
         dict[int, Annotated[int | str, BeforeValidator(_channel)]], BeforeValidator(_device_keys), Field(min_length=1)
     ]
-
-
-class ConditionEntry(InstrumentEntry):
-    """An instrument that runs through a PyMeasure class: one that is known, or any other by a map in the file.
-
-    `attributes`, `preset`, `reset`: the map, as in `AttributeMap`. `error_query`: the message that takes the oldest
-    entry off its error queue.
-    """
-
-    kind: ClassVar[str]
-    driver: str
-    attributes: dict[str, str] | None = None
-    preset: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    reset: list[str] | None = None
-    error_query: str | None = None
-
-    @property
-    def map(self) -> AttributeMap | None:
-        """The file's own map, where it gives one."""
-        if self.attributes is None:
-            return None
-        found = AttributeMap(self.driver, self.attributes, self.preset)
-        return found if self.reset is None else replace(found, reset=tuple(self.reset))
-
-    @model_validator(mode="after")
-    def _map_belongs_to_a_class(self) -> ConditionEntry:
-        if is_mapped(self.driver):
-            if self.attributes is None:
-                raise ValueError(f"{self.driver} is a PyMeasure class: its [attributes] are missing")
-            problems = map_problems(self.kind, self.attributes)
-            if problems:
-                raise ValueError("; ".join(problems))
-        elif self.attributes is not None or self.preset or self.reset is not None or self.error_query is not None:
-            raise ValueError(f"attributes, preset, reset and error_query go with a PyMeasure class, not {self.driver}")
-        return self
-
-    def _needs_abilities(self, abilities: object) -> None:
-        known = not (is_own(self.driver) or is_mapped(self.driver))
-        if known != (abilities is None):
-            found = "known, expected no" if known else "not known, expected a table of"
-            raise ValueError(f"what {self.driver} can do is {found} abilities")
-
-
-class BiasEntry(ConditionEntry):
-    """A source that biases a gate or a drain. `compliance`: its current limit; `ramp`: how fast its level moves.
-
-    `settle`: from the level being reached on.
-    """
-
-    kind: ClassVar[str] = "bias"
-    driver: Annotated[str, _known(BIASES, mapped=True)]
-    compliance: Annotated[Amperes, Positive]
-    ramp: Annotated[VoltsPerSecond, Positive] | None = None
-    settle: Annotated[Seconds, NotNegative] = 0.0
-    abilities: BiasAbilities | None = None
-
-    @property
-    def known(self) -> BiasDriver:
-        """What is known of the driver: from the registry, or from the file's `abilities`."""
-        if self.abilities is None:
-            return BIASES[self.driver]
-        return self.abilities.as_driver(self.driver, self.map, self.error_query)
-
-    @model_validator(mode="after")
-    def _compliance_can_be_set(self) -> BiasEntry:
-        self._needs_abilities(self.abilities)
-        low, high = self.known.compliance_A
-        if not low <= self.compliance <= high:
-            raise ValueError(f"compliance is {self.compliance:g} A, {self.driver} takes {low:g} to {high:g} A")
-        return self
-
-
-class StageEntry(ConditionEntry):
-    """A temperature stage. It is at its set point once the sensor has stayed within `tolerance` of it for `soak`.
-
-    `timeout_stable`: how long that may take; `ramp`: how fast the set point moves; `after`: what becomes of the heater
-    when a sweep has ended.
-    """
-
-    kind: ClassVar[str] = "temperature"
-    driver: Annotated[str, _known(STAGES, mapped=True)]
-    tolerance: Annotated[Kelvin, Positive]
-    soak: Annotated[Seconds, NotNegative]
-    timeout_stable: Annotated[Seconds, Positive] = 3600.0
-    ramp: Annotated[KelvinPerSecond, Positive] | None = None
-    after: Literal["off", "hold"]
-    abilities: StageAbilities | None = None
-
-    @property
-    def known(self) -> StageDriver:
-        """What is known of the driver: from the registry, or from the file's `abilities`."""
-        if self.abilities is None:
-            return STAGES[self.driver]
-        return self.abilities.as_driver(self.driver, self.map, self.error_query)
-
-    @model_validator(mode="after")
-    def _abilities_where_needed(self) -> StageEntry:
-        self._needs_abilities(self.abilities)
-        return self
-
-
-class PowerEntry(ConditionEntry):
-    """The optical power meter that stands in the device's place while the light is calibrated; a sweep leaves it."""
-
-    kind: ClassVar[str] = "power"
-    driver: Annotated[str, _known(POWER_METERS, mapped=True)]
-
-    @property
-    def known(self) -> PowerDriver:
-        """What is known of the driver."""
-        if self.driver in POWER_METERS:
-            return POWER_METERS[self.driver]
-        return own_power_meter(self.driver, self.map, self.error_query)
 
 
 class Sync(StrictModel):

@@ -44,7 +44,7 @@ class Conditions:
         entry, target_K = self._file.temperature, request.temperature_K
         assert entry is not None
         self._reached_K = None
-        set_K = self._stage.temperature_K() if entry.ramp else target_K
+        from_K = set_K = self._stage.temperature_K() if entry.ramp else target_K
         began_s = self._clock.monotonic_s()
         ramped_s = abs(target_K - set_K) / entry.ramp if entry.ramp else 0.0
         logger.info("temperature: going to %g K", target_K)
@@ -54,8 +54,8 @@ class Conditions:
             self._check()
             now_s = self._clock.monotonic_s()
             if entry.ramp and set_K != target_K:
-                step_K = entry.ramp * POLL_S
-                set_K = target_K if abs(target_K - set_K) <= step_K else set_K + math.copysign(step_K, target_K - set_K)
+                moved_K = min(entry.ramp * (now_s - began_s), abs(target_K - from_K))
+                set_K = from_K + math.copysign(moved_K, target_K - from_K) if now_s - began_s < ramped_s else target_K
                 self._stage.go_to(set_K)
             found_K = self._stage.temperature_K()
             if set_K != target_K or abs(found_K - target_K) > entry.tolerance:

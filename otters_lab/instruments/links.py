@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pymeasure.adapters import VISAAdapter
 from pyvisa.constants import StatusCode
@@ -13,8 +13,8 @@ from pyvisa.errors import VisaIOError
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.benchtables import InstrumentEntry
 from otters_lab.instruments.drivers.replies import LinkError, link_errors
+from otters_lab.instruments.entrytables import InstrumentEntry
 
 # What pyvisa picks by itself: the system's VISA where there is one, else pyvisa-py.
 SYSTEM_LIBRARY: Any = ""
@@ -36,8 +36,20 @@ _NO_LOCK = (
 Tap = Callable[[str, str, str], None]
 
 
+class Place(Protocol):
+    """Where a link leads, and how long (s) it waits."""
+
+    @property
+    def address(self) -> str:
+        """VISA address."""
+
+    @property
+    def timeout(self) -> float:
+        """Of a write or a read (s)."""
+
+
 class Link(VISAAdapter):
-    """A PyMeasure adapter that can be opened anew under the driver that holds it.
+    """A PyMeasure adapter that can be opened anew under the driver that holds it. `options` are those of pyvisa.
 
     It holds the resource's exclusive VISA lock while it is open, where the library offers one.
 
@@ -47,7 +59,7 @@ class Link(VISAAdapter):
         if another VISA session holds it.
     """
 
-    def __init__(self, role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> None:
+    def __init__(self, role: str, entry: Place, library: Any, tap: Tap | None = None, **options: Any) -> None:
         self.role = role
         self._tap = tap
         self._queue_queries = 0
@@ -55,6 +67,7 @@ class Link(VISAAdapter):
             "timeout": round(entry.timeout * 1000),
             "read_termination": "\n",
             "write_termination": "\n",
+            **options,
         }
         super().__init__(entry.address, visa_library=library, **self._options)
         self._lock(0)
@@ -82,6 +95,17 @@ class Link(VISAAdapter):
                 place = f"{self.role} at {self.resource_name}"
                 raise InstrumentError(f"{place} is in use: another VISA session holds its lock") from None
             raise
+
+    def reopen(self) -> None:
+        """`renew`, whose failure is a `LinkError`."""
+        place = f"{self.role} at {self.resource_name}"
+        try:
+            with link_errors(place):
+                self.renew()
+        except InstrumentError:
+            raise
+        except Exception as error:  # as in `open_link`
+            raise LinkError(f"{place}: {error}") from error
 
     def clear(self) -> None:
         """Device clear: on GPIB and USB a late reply waits in the instrument, whatever becomes of the session."""
@@ -138,8 +162,8 @@ class Link(VISAAdapter):
             logger.warning("%s: the transcript ends here: %s", self.role, error)
 
 
-def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None = None) -> Link:
-    """Opens a link. Nothing is sent.
+def open_link(role: str, entry: Place, library: Any, tap: Tap | None = None, **options: Any) -> Link:
+    """Opens a link. Nothing is sent. `options` are those of pyvisa.
 
     Raises
     ------
@@ -149,7 +173,7 @@ def open_link(role: str, entry: InstrumentEntry, library: Any, tap: Tap | None =
     place = f"{role} at {entry.address}"
     try:
         with link_errors(place):
-            return Link(role, entry, library, tap)
+            return Link(role, entry, library, tap, **options)
     except InstrumentError:
         raise
     except Exception as error:  # pyvisa-py raises plain Exception where a host does not answer
@@ -181,12 +205,5 @@ def renew_link(link: Link, entry: InstrumentEntry, file: BenchFile) -> str:
     InstrumentError
         as `open_link` and `identify`.
     """
-    place = f"{link.role} at {entry.address}"
-    try:
-        with link_errors(place):
-            link.renew()
-    except InstrumentError:
-        raise
-    except Exception as error:  # as in `open_link`
-        raise LinkError(f"{place}: {error}") from error
+    link.reopen()
     return identify(link, entry, file)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyvisa
 
@@ -16,6 +16,7 @@ from otters_lab.core.clock import Clock, SystemClock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import DecaySource
+from otters_lab.instruments.amplifier import open_amplifier
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.drivers.replies import LinkError
@@ -26,6 +27,12 @@ from otters_lab.instruments.supervisor import Supervisor, supervised
 from otters_lab.instruments.transcript import Script, load_script, recording, script_library
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.world import History
+
+if TYPE_CHECKING:
+    from otters_lab.instruments.drivers.sr570 import ListeningAmplifier
+
+
+AMPLIFIER = "amplifier"
 
 
 class OutputUnknownError(InstrumentError):
@@ -59,6 +66,7 @@ class Session:
         self.failed: str | None = None
         self.safe = False
         self.supervisor: Supervisor | None = None
+        self.amplifier: ListeningAmplifier | None = None
         self._script = source.script
         self._links: dict[str, Link] = {}
         self._identities: dict[str, str] = {}
@@ -108,10 +116,20 @@ class Session:
             self._identities[role] = identify(self._links[role], file.instruments[role], file)
         if "meter" in roles and file.meter.amplifier:
             self._identities["amplifier"] = file.meter.amplifier.describe()
+        if AMPLIFIER in places_of(file, roles):
+            self._links[AMPLIFIER], self.amplifier = open_amplifier(file, library, self.clock, tap)
+            stack.callback(self._links[AMPLIFIER].hang_up)
         self.roles.update({role: build(role, self._links[role], file, self.clock) for role in roles})
 
+    def reset(self) -> None:
+        """Every instrument to the defaults that a take begins from; the amplifier, where one is driven, to its own."""
+        for instrument in self.roles.values():
+            instrument.reset()
+        if self.amplifier is not None:
+            self.amplifier.set()
+
     def make_safe(self) -> None:
-        """Everything off in `off_order`; each is tried whatever happens to the others.
+        """Everything off in `off_order`, a driven amplifier last; each is tried whatever happens to the others.
 
         After a failure each link is closed, opened anew and identified first. Signals wait until the end.
 
@@ -134,6 +152,13 @@ class Session:
                 except Exception as error:  # a driver's own mistake must not keep the next output on
                     unknown.append(str(error) if isinstance(error, InstrumentError) else f"{name}: {error!r}")
                     logger.info("could not make safe: %s", error)
+            if self.amplifier is not None:
+                try:
+                    if self.failed:
+                        self._links[AMPLIFIER].reopen()
+                    self.amplifier.make_safe()
+                except InstrumentError as error:
+                    unknown.append(str(error))
         if self._script is not None and self._script.deviation:
             raise InstrumentError(self._script.deviation)
         self.safe = not unknown
@@ -181,8 +206,8 @@ def open_session(
         session = Session(file, off_order, clock, stack.enter_context(interrupts()), source)
         tap = stack.enter_context(recording(record, file, clock, also_record)) if record else None
         if file.backend == "visa":
-            stack.enter_context(locked(file.instruments[role].address for role in roles))
-            session.supervisor = stack.enter_context(supervised(file, off_order))
+            stack.enter_context(locked(places_of(file, roles).values()))
+            session.supervisor = stack.enter_context(supervised(file, [*off_order, *_listener(file, roles)]))
             library = SYSTEM_LIBRARY
         else:
             made = source.virtual
@@ -193,9 +218,17 @@ def open_session(
             session.supervisor.arm()
         with _safe_at_the_end(session):
             session.make_safe()
-            for instrument in session.roles.values():
-                instrument.reset()
+            session.reset()
             yield session
+
+
+def places_of(file: BenchFile, roles: Sequence[str]) -> dict[str, str]:
+    """The address of each role, and of the meter's amplifier where that is sent something."""
+    return {role: file.addresses[role] for role in [*roles, *_listener(file, roles)]}
+
+
+def _listener(file: BenchFile, roles: Sequence[str]) -> list[str]:
+    return [AMPLIFIER] if "meter" in roles and AMPLIFIER in file.addresses else []
 
 
 @contextmanager

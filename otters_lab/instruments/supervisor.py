@@ -24,6 +24,7 @@ from typing import Any
 from otters_lab.core.clock import SystemClock, iso_utc
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
+from otters_lab.instruments.amplifier import open_amplifier
 from otters_lab.instruments.benchfile import BenchFile, bench_of
 from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
@@ -127,11 +128,13 @@ def make_safe(file: BenchFile, roles: Sequence[str], note: Note, try_s: float = 
     """Connects to each instrument in the order of `roles`, identifies it and makes it safe.
 
     An instrument that cannot be reached does not hold up the others; it is tried again for `try_s` (s). Returns
-    whether all are confirmed to be off.
+    whether all are confirmed to be off; a stage that was to be held is switched off too, since nobody watches it.
     """
+    if file.temperature is not None:
+        file = file.model_copy(update={"temperature": file.temperature.model_copy(update={"after": "off"})})
     deadline_s = time.monotonic() + try_s
     pending = list(roles)
-    addresses = [file.instruments[role].address for role in pending]
+    addresses = [file.addresses[role] for role in pending]
     while True:
         try:
             with locked(addresses):
@@ -151,9 +154,14 @@ def make_safe(file: BenchFile, roles: Sequence[str], note: Note, try_s: float = 
 
 
 def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
-    entry = file.instruments[role]
     link = None
     try:
+        if role == "amplifier":
+            link, amplifier = open_amplifier(file, SYSTEM_LIBRARY, SystemClock())
+            amplifier.make_safe()
+            note("off", role=role, detail="sent, not confirmed: it listens only")
+            return True
+        entry = file.instruments[role]
         link = open_link(role, entry, SYSTEM_LIBRARY)
         link.clear()  # the reply to the dead process's last question
         identify(link, entry, file)

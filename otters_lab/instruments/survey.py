@@ -12,6 +12,7 @@ import pyvisa
 from otters_lab.core.clock import Clock, SystemClock
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.core.protocols import DecaySource
+from otters_lab.instruments.amplifier import open_amplifier
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.own import is_own
 from otters_lab.instruments.drivers.registry import build, preload
@@ -85,7 +86,10 @@ def survey(file: BenchFile, decays: DecaySource | None = None) -> list[Found]:
             guard.check()
             with guard.held():
                 found.append(_look_at(role, file, library, clock))
-    return sorted(found, key=lambda one: list(file.instruments).index(one.role))
+        if "amplifier" in file.addresses:
+            with guard.held():
+                found.append(_silent_amplifier(file, library, clock))
+    return sorted(found, key=lambda one: list(file.addresses).index(one.role))
 
 
 def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> tuple[Any, Clock]:
@@ -93,7 +97,7 @@ def _library(stack: ExitStack, file: BenchFile, decays: DecaySource | None) -> t
         virtual = build_virtual(file, decays)
         stack.callback(lambda: pyvisa.ResourceManager(virtual.library).close())
         return virtual.library, virtual.world.clock
-    stack.enter_context(locked(entry.address for entry in file.instruments.values()))
+    stack.enter_context(locked(file.addresses.values()))
     return SYSTEM_LIBRARY, SystemClock()
 
 
@@ -120,6 +124,27 @@ def _look_at(role: str, file: BenchFile, library: Any, clock: Clock) -> Found:
         found.output = "none" if role == "power" else "held" if held else "off"
     except Exception as error:  # a driver's own mistake must not keep the others from being made safe
         found.problems.append(str(error) if isinstance(error, InstrumentError) else f"{role}: {error!r}")
+    finally:
+        link.hang_up()
+    return found
+
+
+def _silent_amplifier(file: BenchFile, library: Any, clock: Clock) -> Found:
+    """An amplifier that only listens: its bias is sent off, and nothing is known of it."""
+    from otters_lab.instruments.drivers.sr570 import EVIDENCE, VALIDATED
+
+    driver = str(file.meter.amplifier and file.meter.amplifier.driver)
+    found = Found("amplifier", driver, VALIDATED, EVIDENCE, file.addresses["amplifier"], None)
+    try:
+        link, amplifier = open_amplifier(file, library, clock)
+    except InstrumentError as error:
+        found.problems.append(str(error))
+        return found
+    try:
+        amplifier.make_safe()
+        found.output = "off, not confirmed"
+    except InstrumentError as error:
+        found.problems.append(str(error))
     finally:
         link.hang_up()
     return found

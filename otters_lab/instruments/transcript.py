@@ -159,5 +159,5 @@ def load_script(file: BenchFile) -> Script:
 
 def script_library(file: BenchFile, script: Script) -> TwinLibrary:
     """A VISA library whose instruments answer from a script."""
-    entries = file.instruments
-    return twin_library({entry.address: _Replayed(role, script) for role, entry in entries.items()}, script.clock)
+    replayed = {address: _Replayed(role, script) for role, address in file.addresses.items()}
+    return twin_library(replayed, script.clock)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,8 +15,10 @@ from pymeasure.adapters import Adapter, VISAAdapter
 from pymeasure.instruments import Instrument
 
 import otters_lab.instruments.drivers as package
-from otters_lab.instruments.benchfile import BenchFile, MeterEntry
+from otters_lab.instruments.benchfile import BenchFile, MeterEntry, load_bench
+from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
 from otters_lab.instruments.drivers.entries import Entry, MeterDriver, Validated, load
+from otters_lab.instruments.drivers.mapped import load_class, map_problems
 from otters_lab.instruments.drivers.options import NAMES
 from otters_lab.instruments.drivers.registry import (
     LIGHTS,
@@ -26,7 +29,12 @@ from otters_lab.instruments.drivers.registry import (
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
-ENTRIES: dict[str, Entry] = {**METERS, **LIGHTS, **SWITCHES}
+KINDS: dict[str, Mapping[str, Entry]] = {
+    "meter": METERS, "light": LIGHTS, "switch": SWITCHES, "bias": BIASES, "temperature": STAGES, "power": POWER_METERS,
+}  # fmt: skip
+ENTRIES = [
+    pytest.param(kind, entry, id=f"{kind} {name}") for kind, table in KINDS.items() for name, entry in table.items()
+]
 NOT_UNDERSTOOD = {-113, -285, -104, -108, -109}
 
 
@@ -67,15 +75,22 @@ def settable(found: type[Instrument], name: str) -> bool:
 # --- entries --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_an_entry_says_what_stands_behind_it_and_leads_to_code(name: str) -> None:
-    entry = ENTRIES[name]
+@pytest.mark.parametrize(("kind", "entry"), ENTRIES)
+def test_an_entry_says_what_stands_behind_it_and_leads_to_code(kind: str, entry: Entry) -> None:
     assert entry.validated in get_args(Validated)
     assert len(entry.evidence) > 5
     if entry.validated == "independent driver":
         assert re.search("PyMeasure|QCoDeS", entry.evidence), entry.evidence
-    assert callable(load(entry.build))
     assert callable(load(entry.twin))
+    if entry.map is None:
+        assert callable(load(entry.build))
+    else:
+        assert isinstance(load_class(entry.map.instrument), type)
+        assert map_problems(kind, entry.map.attributes) == []
+
+
+@pytest.mark.parametrize("name", [name for table in KINDS.values() for name in table])
+def test_a_short_name_is_short(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name)
 
 
@@ -223,3 +238,38 @@ def test_a_switch_closes_and_opens_on_its_twin(name: str, shipped: BenchFile) ->
         role.close(1)
         role.make_safe()
         assert misunderstood(virtual.switch) == []
+
+
+CONDITIONS = [("gate", name) for name in BIASES] + [("temperature", name) for name in STAGES] + [
+    ("power", name) for name in POWER_METERS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "name"), CONDITIONS)
+def test_a_condition_s_driver_does_on_its_twin_what_its_role_asks(
+    role: str, name: str, write_conditions: Callable[..., Path]
+) -> None:
+    edits = [('"keithley-2400"', f'"{name}"')] if role == "gate" else []
+    if role == "power":
+        table = f'[power]\ndriver = "{name}"\naddress = "USB0::1::2::3::INSTR"\nidentity = "VIRTUAL"\n\n'
+        light = '[virtual.light]\nthreshold = "2 V"\ndrive = "5 V"\npower = "3 mW"\n'
+        edits = [("[limits]\n", table + "[limits]\n"), ("[virtual.noise]", light + "\n[virtual.noise]")]
+    bench = load_bench(write_conditions(*edits))
+    with linked(bench, role) as (virtual, adapter):
+        instrument: Any = build(role, adapter, bench, virtual.world.clock)
+        assert "VIRTUAL" in instrument.identify()
+        instrument.reset()
+        if role == "gate":
+            instrument.apply(-0.5)
+            assert virtual.twins[role].bias_V == -0.5
+        elif role == "temperature":
+            instrument.go_to(300.0)
+            assert virtual.twins[role].output_on
+        else:
+            instrument.expect(635e-9)
+            virtual.world.light_on(virtual.world.now_s, 1e9, 4.0)
+            assert instrument.power_W() == pytest.approx(2e-3)
+        instrument.make_safe()
+        assert not virtual.twins[role].output_on
+        if role != "temperature":  # the one that has no error queue
+            assert misunderstood(getattr(virtual.twins[role], "_twin", virtual.twins[role])) == []

@@ -11,11 +11,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,114 +21,11 @@ import pytest
 from otters_lab.instruments.benchfile import load_bench
 from otters_lab.instruments.supervisor import log_path
 
-resource = pytest.importorskip("resource", reason="POSIX")
+pytest.importorskip("resource", reason="POSIX")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
 LONG = pytest.mark.long
 QUICK = {"late reply", "wrong identity", "SIGTERM"}  # of the tables below; the others take minutes together
-
-ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "instruments" / "virtual.toml"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-RECIPE = """
-devices = "1-1"
-repeats = 2
-window = "1 s"
-light = { drive = "5 V", width = "100 ms" }
-bias = { voltage = "100 mV" }
-sampling = { dark = "40 ms", decay = "60 ms", interval = "5 ms", aperture = "1 ms", range = "10 uA" }
-order = { seed = 3 }
-recovery = { dark_time = "10 ms" }
-"""
-
-
-@dataclass
-class Case:
-    """A served bench, a recipe, and what came of the sweep."""
-
-    folder: Path
-
-    @property
-    def bench(self) -> Path:
-        return self.folder / "tcp.toml"
-
-    @property
-    def capture(self) -> Path:
-        return self.folder / "out.h5"
-
-    @property
-    def errors(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    def record(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "record.jsonl").read_text().splitlines()]
-
-    def messages(self, role: str) -> list[str]:
-        return [entry["message"] for entry in self.record() if entry.get("role") == role]
-
-    def states(self) -> list[dict[str, Any]]:
-        return [entry["state"] for entry in self.record() if "state" in entry]
-
-    def start(self, *options: str, file_limit: int | None = None) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "otters_lab.cli.main", "sweep", str(self.folder / "recipe.toml"), "--bench",
-                   str(self.bench), "--chip", "X1", "-o", str(self.capture), "--json", *options]  # fmt: skip
-
-        def limit() -> None:
-            if file_limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
-        with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
-            return subprocess.Popen(command, stdout=out, stderr=err, env=ENVIRONMENT, preexec_fn=limit)
-
-    def sweep(self, *options: str, file_limit: int | None = None) -> int:
-        return self.start(*options, file_limit=file_limit).wait(timeout=60)
-
-    def statuses(self) -> dict[str, int]:
-        """Of the sealed capture."""
-        found: dict[str, int] = json.loads((self.folder / "stdout").read_text())["statuses"]
-        return found
-
-    def spooled(self) -> list[str]:
-        """Statuses of the traces that were acknowledged and are still readable, samples and checksums included."""
-        from otters_lab.measurements.spool import Spool, spool_path
-
-        with Spool.open(spool_path(self.capture), read_only=True) as spool:
-            return [trace.status for _, trace in spool.traces()]
-
-    def wait_for(self, true: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> None:
-        """Until the twins' last state is like this."""
-        end = time.monotonic() + seconds
-        while not (self.states() and true(self.states()[-1])):
-            assert time.monotonic() < end, self.states()[-3:]
-            time.sleep(0.01)
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Case]]:
-    """serve(fault, ..., edit=(old, new)): twins in a process of their own, and a recipe for them."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*faults: dict[str, Any], edit: tuple[str, str] = ("", ""), recipe: tuple[str, str] = ("", "")) -> Case:
-        text = SHIPPED.read_text()
-        for role in ("meter", "light", "switch"):
-            text = text.replace(f"[{role}]\n", f'[{role}]\ntimeout = "250 ms"\n')
-        text = text.replace('settle = "100 ms"', 'settle = "10 ms"')
-        assert edit[0] in text
-        (tmp_path / "bench.toml").write_text(text.replace(*edit, 1) if edit[0] else text)
-        (tmp_path / "recipe.toml").write_text(RECIPE.replace(*recipe, 1) if recipe[0] else RECIPE)
-        command = [sys.executable, "-m", "otters_lab.instruments.virtual.server", str(tmp_path / "bench.toml"),
-                   "--write", str(tmp_path / "tcp.toml"), "--record", str(tmp_path / "record.jsonl"),
-                   "--faults", json.dumps(faults)]  # fmt: skip
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return Case(tmp_path)
-
-    yield start
-    for process in started:
-        process.communicate(timeout=10)
 
 
 def cases(names: Iterable[str]) -> list[Any]:
@@ -142,15 +36,15 @@ def fault(role: str, match: str, do: str, **more: Any) -> dict[str, Any]:
     return {"role": role, "match": match, "do": do, **more}
 
 
-def assert_off(case: Case) -> None:
+def assert_off(case: Any) -> None:
     assert case.states()[-1] == {"light": False, "bias": False, "closed": [], "pulses": []}
 
 
-def assert_it_was_lit(case: Case) -> None:
+def assert_it_was_lit(case: Any) -> None:
     assert any(state["light"] and state["bias"] for state in case.states())
 
 
-def assert_one_line(case: Case, pattern: str) -> None:
+def assert_one_line(case: Any, pattern: str) -> None:
     lines = [line for line in case.errors.splitlines() if line.startswith("otters-lab: ")]
     assert len(lines) == 1, case.errors
     assert re.search(pattern, lines[0]), lines[0]
@@ -158,7 +52,7 @@ def assert_one_line(case: Case, pattern: str) -> None:
 
 
 @LONG
-def test_without_a_fault_the_twins_over_tcp_give_a_capture_that_is_called_synthetic(serve: Callable[..., Case]) -> None:
+def test_without_a_fault_the_twins_over_tcp_give_a_capture_that_is_called_synthetic(serve: Callable[..., Any]) -> None:
     case = serve()
     assert case.sweep() == 0
     assert case.statuses() == {"ok": 2}
@@ -183,7 +77,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("name", cases(SPOILT))
 def test_a_take_that_the_link_spoilt_is_kept_as_failed_and_the_next_one_is_right(
-    serve: Callable[..., Case], name: str
+    serve: Callable[..., Any], name: str
 ) -> None:
     case = serve(SPOILT[name])
     assert case.sweep() == 0
@@ -196,7 +90,7 @@ def test_a_take_that_the_link_spoilt_is_kept_as_failed_and_the_next_one_is_right
 
 
 @LONG
-def test_a_link_cut_at_the_switching_off_loses_no_trace(serve: Callable[..., Case]) -> None:
+def test_a_link_cut_at_the_switching_off_loses_no_trace(serve: Callable[..., Any]) -> None:
     case = serve(fault("light", "OUTP 0", "cut", first=3))  # 1: at the start, 2: before arming, 3: after the take
     assert case.sweep() == 0
     assert case.statuses() == {"ok": 2}
@@ -210,7 +104,7 @@ FLAGGED = {
 
 
 @pytest.mark.parametrize("status", cases(FLAGGED))
-def test_readings_that_are_none_are_flagged(serve: Callable[..., Case], status: str) -> None:
+def test_readings_that_are_none_are_flagged(serve: Callable[..., Any], status: str) -> None:
     case = serve(**FLAGGED[status])
     assert case.sweep() == 0
     assert case.statuses() == {status: 2}
@@ -234,7 +128,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", cases(ENDS))
-def test_a_failing_instrument_ends_the_sweep_dark_and_unbiased(serve: Callable[..., Case], name: str) -> None:
+def test_a_failing_instrument_ends_the_sweep_dark_and_unbiased(serve: Callable[..., Any], name: str) -> None:
     wrong, pattern, kept = ENDS[name]
     case = serve(wrong)
     assert case.sweep() == 3
@@ -247,7 +141,7 @@ def test_a_failing_instrument_ends_the_sweep_dark_and_unbiased(serve: Callable[.
         assert not log_path(case.bench).exists()
 
 
-def test_an_error_queue_without_end_hangs_nothing(serve: Callable[..., Case]) -> None:
+def test_an_error_queue_without_end_hangs_nothing(serve: Callable[..., Any]) -> None:
     """PyMeasure's Keithley2700 asks for errors until there are none."""
     case = serve(fault("switch", "SYST:ERR?", "reply", times=0, text='-350,"Queue overflow"'))
     assert case.sweep() == 3
@@ -258,7 +152,7 @@ def test_an_error_queue_without_end_hangs_nothing(serve: Callable[..., Case]) ->
 # --- off cannot be confirmed ----------------------------------------------------------------------------------------
 
 
-def test_a_light_that_does_not_go_off_is_output_state_unknown(serve: Callable[..., Case]) -> None:
+def test_a_light_that_does_not_go_off_is_output_state_unknown(serve: Callable[..., Any]) -> None:
     case = serve(fault("light", "OUTP 0", "ignore", first=3, times=0))
     assert case.sweep() == 3
     assert_one_line(case, "output state unknown: light: the output is still on")
@@ -267,7 +161,7 @@ def test_a_light_that_does_not_go_off_is_output_state_unknown(serve: Callable[..
 
 
 @LONG
-def test_a_meter_that_is_gone_is_output_state_unknown_and_the_light_is_off(serve: Callable[..., Case]) -> None:
+def test_a_meter_that_is_gone_is_output_state_unknown_and_the_light_is_off(serve: Callable[..., Any]) -> None:
     case = serve(fault("meter", "TRIG:STAT", "cut", stay=True))
     assert case.sweep() == 3
     assert_one_line(case, "output state unknown: meter at TCPIP0.*refused")
@@ -279,7 +173,7 @@ def test_a_meter_that_is_gone_is_output_state_unknown_and_the_light_is_off(serve
 
 
 @pytest.mark.parametrize("name", cases(["SIGINT", "SIGTERM", "SIGHUP"]))
-def test_a_signal_while_the_light_is_on_leaves_everything_off(serve: Callable[..., Case], name: str) -> None:
+def test_a_signal_while_the_light_is_on_leaves_everything_off(serve: Callable[..., Any], name: str) -> None:
     case = serve(recipe=('width = "100 ms"', 'width = "1 s"'))
     process = case.start()
     case.wait_for(lambda state: bool(state["pulses"]))
@@ -296,7 +190,7 @@ def test_a_signal_while_the_light_is_on_leaves_everything_off(serve: Callable[..
     assert not log_path(case.bench).exists()
 
 
-def test_a_killed_sweep_is_made_safe_by_its_supervisor_and_loses_no_trace(serve: Callable[..., Case]) -> None:
+def test_a_killed_sweep_is_made_safe_by_its_supervisor_and_loses_no_trace(serve: Callable[..., Any]) -> None:
     case = serve(recipe=("repeats = 2", "repeats = 50"))
     process = case.start()
     case.wait_for(lambda state: state["light"])
@@ -318,7 +212,7 @@ def test_a_killed_sweep_is_made_safe_by_its_supervisor_and_loses_no_trace(serve:
     assert case.spooled()
     assert set(case.spooled()) == {"ok"}
     # And it goes on from there.
-    (case.folder / "recipe.toml").write_text(RECIPE.replace("repeats = 2", "repeats = 50"))
+    (case.folder / "recipe.toml").write_text(case.recipe.replace("repeats = 2", "repeats = 50"))
     again = case.start("--resume")
     case.wait_for(lambda state: state["light"])
     again.send_signal(signal.SIGINT)
@@ -328,7 +222,7 @@ def test_a_killed_sweep_is_made_safe_by_its_supervisor_and_loses_no_trace(serve:
 
 @LONG
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the supervisor in /proc")
-def test_without_its_supervisor_a_sweep_goes_no_further(serve: Callable[..., Case]) -> None:
+def test_without_its_supervisor_a_sweep_goes_no_further(serve: Callable[..., Any]) -> None:
     case = serve(recipe=("repeats = 2", "repeats = 50"))
     process = case.start()
     case.wait_for(lambda state: state["light"])
@@ -341,7 +235,7 @@ def test_without_its_supervisor_a_sweep_goes_no_further(serve: Callable[..., Cas
 
 
 @LONG
-def test_a_full_disk_ends_the_sweep_dark_with_every_acknowledged_trace(serve: Callable[..., Case]) -> None:
+def test_a_full_disk_ends_the_sweep_dark_with_every_acknowledged_trace(serve: Callable[..., Any]) -> None:
     case = serve(recipe=("repeats = 2", "repeats = 30"))
     assert case.sweep(file_limit=120_000) == 1
     assert_one_line(case, "full")
@@ -352,7 +246,7 @@ def test_a_full_disk_ends_the_sweep_dark_with_every_acknowledged_trace(serve: Ca
 # --- before anything ------------------------------------------------------------------------------------------------
 
 
-def test_a_recipe_over_a_limit_is_refused_before_the_first_byte(serve: Callable[..., Case]) -> None:
+def test_a_recipe_over_a_limit_is_refused_before_the_first_byte(serve: Callable[..., Any]) -> None:
     case = serve(recipe=('drive = "5 V"', 'drive = "6 V"'))
     assert case.sweep() == 2
     assert_one_line(case, "drive is 6 V, over the bench's limit of 5 V")
@@ -360,7 +254,7 @@ def test_a_recipe_over_a_limit_is_refused_before_the_first_byte(serve: Callable[
 
 
 @LONG
-def test_a_second_sweep_on_the_same_bench_is_refused_and_disturbs_nothing(serve: Callable[..., Case]) -> None:
+def test_a_second_sweep_on_the_same_bench_is_refused_and_disturbs_nothing(serve: Callable[..., Any]) -> None:
     case = serve(recipe=("repeats = 2", "repeats = 4"))
     first = case.start()
     case.wait_for(lambda state: state["light"])

@@ -130,8 +130,8 @@ def test_a_lab_s_own_driver_fills_a_role_on_a_real_bench(folder, monkeypatch):
     ("old", "new", "words"),
     [
         ('"keithley-2700"', '"relay.py:Relay"', "no virtual twin"),
-        ('"keithley-2450"', '"smu.py:Mine"', r"\[meter.abilities\] are missing"),
-        ("[sync]", ABILITIES + "[sync]", "expected no .light.abilities"),
+        ('"keithley-2450"', '"smu.py:Mine"', r"meter: .*its \[abilities\] are missing"),
+        ("[sync]", ABILITIES + "[sync]", r"light: .*expected no \[abilities\]"),
     ],
 )
 def test_abilities_are_stated_for_own_drivers_and_for_no_others(folder, old, new, words):

@@ -85,10 +85,10 @@ STAGES: Mapping[str, StageDriver] = {
                 "INTYPE? A": (r"[1-4],.*,1", "kelvin at input A"),
                 "OUTMODE? 1": (r"[12],1,[01]", "closed-loop control of output 1 by input A"),
             },
+            on="medium",
+            off="off",
         ),
         temperature_K=(1.0, 400.0),
-        heater_on="medium",
-        heater_off="off",
     ),
 }
 

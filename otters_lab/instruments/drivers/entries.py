@@ -14,6 +14,29 @@ from otters_lab.instruments.drivers.timebase import Timebase
 # "manual": written from the manual alone, twin and driver by the same hand. "none": not even that.
 Validated = Literal["hardware", "independent driver", "manual", "none"]
 
+# What an attribute that is no quantity is set to.
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class AttributeMap:
+    """A PyMeasure class in a role: which of its attributes stands for which word of the role.
+
+    `instrument`: "module:Class". `attributes`: word -> path, a unit in brackets where it is not SI
+    ("output_1.setpoint", "wavelength [nm]"). `preset`: what is set, and read back, when the instrument is reset, after
+    the messages in `reset`. `on` and `off`: what its output, or its heater, is set to. `set_up`: what must have been
+    set on the instrument by hand, as query -> (expression of the reply, what it means); looked at at every reset. The
+    words of each role stand in `mapped.py`.
+    """
+
+    instrument: str
+    attributes: Mapping[str, str]
+    preset: Mapping[str, Value] = field(default_factory=dict)
+    reset: tuple[str, ...] = ("*RST", "*CLS")
+    on: Value = True
+    off: Value = False
+    set_up: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -21,7 +44,8 @@ class Entry:
 
     `build` and `twin` are "module:function" of ours, imported when they are used: build(adapter, bench, clock) gives
     the role, twin(world, bench) the virtual instrument. `evidence` says what stands behind `validated`. `error_query`
-    takes the oldest entry off the instrument's error queue; None where it has none, or none that is known.
+    takes the oldest entry off the instrument's error queue; None where it has none, or none that is known. `map`: a
+    PyMeasure class and what of it is used, in place of `build`.
     """
 
     model: str
@@ -30,6 +54,7 @@ class Entry:
     build: str
     twin: str
     error_query: str | None = field(default="SYST:ERR?", kw_only=True)
+    map: AttributeMap | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -108,43 +133,20 @@ def load(place: str) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
-class AttributeMap:
-    """A PyMeasure class in a role: which of its attributes stands for which word of the role.
-
-    `instrument`: "module:Class". `attributes`: word -> path, a unit in brackets where it is not SI
-    ("output_1.setpoint", "wavelength [nm]"). `preset`: what is set, and read back, when the instrument is reset, after
-    the messages in `reset`. The words of each role stand in `mapped.py`. `set_up`: what must have been set on the
-    instrument by hand, as query -> (expression of the reply, what it means); looked at at every reset.
-    """
-
-    instrument: str
-    attributes: Mapping[str, str]
-    preset: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    reset: tuple[str, ...] = ("*RST", "*CLS")
-    set_up: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class BiasDriver(Entry):
     """A source for a gate or a drain: its largest voltage (V), and the current limits (A) that it can be set to."""
 
-    map: AttributeMap | None
     bias_V: float
     compliance_A: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class StageDriver(Entry):
-    """A temperature controller: set points (K). `heater_on`, `heater_off`: what its map's `heater` is set to."""
+    """A temperature controller: set points (K)."""
 
-    map: AttributeMap | None
     temperature_K: tuple[float, float]
-    heater_on: bool | int | str
-    heater_off: bool | int | str
 
 
 @dataclass(frozen=True)
 class PowerDriver(Entry):
     """An optical power meter."""
-
-    map: AttributeMap | None

@@ -7,13 +7,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from otters_lab.core.clock import Clock
-from otters_lab.core.errors import InstrumentError
+from otters_lab.core.errors import InputError, InstrumentError
+from otters_lab.core.tomlfile import line_of
 from otters_lab.instruments.drivers.entries import AttributeMap
 from otters_lab.instruments.drivers.mapped import MappedInstrument, load_class
+from otters_lab.instruments.drivers.mapped_light import MappedLight, MappedSoftwareLight
+from otters_lab.instruments.drivers.mapped_meter import MappedMeter
+from otters_lab.instruments.drivers.mapped_switch import MappedSwitch
 from otters_lab.instruments.drivers.replies import link_errors
 
 if TYPE_CHECKING:
-    from otters_lab.instruments.benchtables import StageEntry
+    from otters_lab.instruments.benchfile import BenchFile
 
 RAMP_STEP_S = 0.05
 
@@ -38,41 +42,43 @@ class MappedBias:
         mapped.set_number("level", 0.0)
         if "limit" in mapped:
             mapped.set_number("limit", self._compliance_A)
-        mapped.set_state("output", False)
+        mapped.switch("output", on=False)
         mapped.check_errors("after the reset")
 
     def apply(self, voltage_V: float) -> None:
         """Output on at 0 V if it is off, then to `voltage_V` in steps of the ramp; confirmed."""
         mapped = self._mapped
-        if not mapped.state("output"):
+        if mapped.is_off("output"):
             mapped.set_number("level", 0.0)
-            mapped.set_state("output", True)
+            mapped.switch("output", on=True)
         self._ramp(voltage_V)
         mapped.check_errors("after the ramp")
 
     def make_safe(self) -> None:
-        """To 0 V in steps of the ramp, output off, confirmed."""
-        mapped = self._mapped
-        if mapped.state("output"):
-            self._ramp(0.0)
-        mapped.set_state("output", False)
+        """To 0 V in steps of the ramp, output off, confirmed. A ramp that fails does not keep the output on."""
+        try:
+            if not self._mapped.is_off("output"):
+                self._ramp(0.0)
+        finally:
+            self._mapped.switch("output", on=False)
 
     def _ramp(self, voltage_V: float) -> None:
         start_V = self._mapped.number("level")
         if self._ramp_V_per_s is not None:
             steps = math.ceil(abs(voltage_V - start_V) / (self._ramp_V_per_s * RAMP_STEP_S) - 1e-9)
             for step in range(1, steps):
-                self._mapped.set_number("level", start_V + (voltage_V - start_V) * step / steps)
                 self._clock.sleep(RAMP_STEP_S)
+                self._mapped.set_number("level", start_V + (voltage_V - start_V) * step / steps)
+            self._clock.sleep(RAMP_STEP_S if steps else 0.0)
         self._mapped.set_number("level", voltage_V)
 
 
 class MappedStage:
     """A `TemperatureStage`: a controller with a sensor, a set point and a heater."""
 
-    def __init__(self, mapped: MappedInstrument, entry: StageEntry) -> None:
+    def __init__(self, mapped: MappedInstrument, hold: bool) -> None:
         self._mapped = mapped
-        self._entry = entry
+        self._hold = hold
 
     def identify(self) -> str:
         """The *IDN? reply."""
@@ -85,7 +91,7 @@ class MappedStage:
     def go_to(self, temperature_K: float) -> None:
         """Set point, then heater on, both read back."""
         self._mapped.set_number("setpoint", temperature_K)
-        self._mapped.set_state("heater", self._entry.known.heater_on)
+        self._mapped.switch("heater", on=True)
         self._mapped.check_errors("after the set point")
 
     def temperature_K(self) -> float:
@@ -94,10 +100,10 @@ class MappedStage:
 
     def make_safe(self) -> None:
         """Heater off and confirmed; with ``after = "hold"`` only the sensor is read."""
-        if self._entry.after == "hold":
+        if self._hold:
             self.temperature_K()
             return
-        self._mapped.set_state("heater", self._entry.known.heater_off)
+        self._mapped.switch("heater", on=False)
 
 
 class MappedPowerMeter:
@@ -108,7 +114,7 @@ class MappedPowerMeter:
 
     def identify(self) -> str:
         """The *IDN? reply, and the sensor where the map names it: a calibration is as good as its sensor."""
-        said = [str(self._mapped.state(word)).strip('"') for word in ("sensor", "serial") if word in self._mapped]
+        said = [str(self._mapped.raw(word)[0]).strip('"') for word in ("sensor", "serial") if word in self._mapped]
         identity = self._mapped.identify()
         return f"{identity}; sensor {', '.join(said)}" if said else identity
 
@@ -139,12 +145,42 @@ class MappedPowerMeter:
         self.power_W()
 
 
-def build_mapped(role: str, adapter: Any, entry: Any, map_: AttributeMap, clock: Clock) -> Any:
-    """The role of a bench file's table on an open PyMeasure adapter; `map_` is the driver's."""
-    with link_errors(role), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # for PyMeasure's maintainers: whether this model speaks SCPI
-        instrument = load_class(map_.instrument)(adapter)
+def build_mapped(role: str, adapter: Any, bench: BenchFile, map_: AttributeMap, clock: Clock) -> Any:
+    """The role of a bench file's table on an open PyMeasure adapter; `map_` is the driver's.
+
+    Raises
+    ------
+    InputError
+        if the class lacks an attribute that the map names; nothing was sent on account of it.
+    InstrumentError
+        if the class cannot be made: some ask their instrument already then.
+    """
+    entry: Any = bench.instruments[role]
+    try:
+        with link_errors(role), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what PyMeasure's maintainers wish to be told
+            instrument = load_class(map_.instrument)(adapter)
+    except (InputError, InstrumentError):
+        raise
+    except Exception as error:
+        raise InstrumentError(f"{role}: {map_.instrument}: {type(error).__name__}: {error}") from error
     mapped = MappedInstrument(instrument, role, entry.kind, map_, entry.known.error_query)
+    missing = mapped.missing()
+    if missing is not None:
+        key = (role, *missing.split(".", 1))
+        raise InputError(
+            f"{map_.instrument} has no such attribute",
+            file=bench.path,
+            line=line_of(bench.text, key),
+            key=".".join(key),
+            found=dict(map_.attributes, **{name: name for name in map_.preset})[key[-1]],
+        )
     if entry.kind == "bias":
         return MappedBias(mapped, clock, entry.compliance, entry.ramp)
-    return MappedStage(mapped, entry) if entry.kind == "temperature" else MappedPowerMeter(mapped)
+    if entry.kind == "temperature":
+        return MappedStage(mapped, entry.after == "hold")
+    if entry.kind == "meter":
+        return MappedMeter(mapped, clock, bench.line_frequency)
+    if entry.kind == "light":
+        return MappedSoftwareLight(mapped, clock) if "fire" in mapped else MappedLight(mapped, clock)
+    return MappedSwitch(mapped, bench.channels) if entry.kind == "switch" else MappedPowerMeter(mapped)

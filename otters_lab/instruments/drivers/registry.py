@@ -364,11 +364,11 @@ def build(role: str, adapter: Any, bench: BenchFile, clock: Clock) -> Any:
     if is_own(entry.driver):
         # Ours by its short name; a lab's own from a file beside the bench file, with the user's consent.
         return load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])(adapter, bench, clock)
-    map_ = getattr(entry.known, "map", None)
+    map_ = entry.known.map
     if map_ is not None:
         from otters_lab.instruments.drivers.mapped_roles import build_mapped
 
-        return build_mapped(role, adapter, entry, map_, clock)
+        return build_mapped(role, adapter, bench, map_, clock)
     return load(entry.known.build)(adapter, bench, clock)
 
 
@@ -380,9 +380,12 @@ def preload(bench: BenchFile, roles: Iterable[str] | None = None) -> None:
     InputError, RefusedError
         for a lab's own driver that is missing, broken, or not allowed to run, and for a class that PyMeasure lacks.
     """
-    for role in bench.instruments if roles is None else roles:
+    chosen = list(bench.instruments if roles is None else roles)
+    if "meter" in chosen and "amplifier" in bench.addresses:
+        load(f"{_DRIVERS}.sr570:ListeningAmplifier")
+    for role in chosen:
         entry = bench.instruments[role]
-        map_ = getattr(entry.known, "map", None)
+        map_ = entry.known.map
         if is_own(entry.driver):
             load_own(entry.driver, bench.path.parent, _PROTOCOLS[role])
         elif map_ is not None:

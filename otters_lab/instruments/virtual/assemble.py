@@ -13,6 +13,7 @@ from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.entries import load
 from otters_lab.instruments.virtual.chip import SyntheticChip
 from otters_lab.instruments.virtual.noise import Hum
+from otters_lab.instruments.virtual.sr570 import SR570Twin
 from otters_lab.instruments.virtual.terminals import terminal_twin
 from otters_lab.instruments.virtual.visalib import TwinLibrary, twin_library
 from otters_lab.instruments.virtual.world import WIRED, History, World
@@ -91,11 +92,13 @@ def build_virtual(
         ambient_A=table.ambient,
         light=table.light,
     )
-    twins = {
+    twins: dict[str, Any] = {
         role: terminal_twin(world, benchfile, role)
         if role in ("gate", "drain")
         else load(entry.known.twin)(world, benchfile)
         for role, entry in benchfile.instruments.items()
     }
-    devices = {benchfile.instruments[role].address: twin for role, twin in twins.items()}
+    if "amplifier" in benchfile.addresses:
+        twins["amplifier"] = SR570Twin(world)
+    devices = {benchfile.addresses[role]: twin for role, twin in twins.items()}
     return VirtualBench(world, twins, twin_library(devices, clock))

@@ -175,9 +175,9 @@ class DMM6500Twin(TraceInstrument):
 
     def _volts(self, start_s: Array, stop_s: Array) -> Array:
         """Mean output of the amplifier (V) over apertures in seconds of the clock."""
-        limit = self._amplifier.output_limit
-        current_A = self._world.currents_A(start_s, stop_s)
-        return np.asarray(np.clip(current_A * self._amplifier.signed_gain_V_per_A, -limit, limit))
+        limit, driven = self._amplifier.output_limit, self._world.amplifier_V_per_A
+        gain = self._amplifier.signed_gain_V_per_A if driven is None else driven()
+        return np.asarray(np.clip(self._world.currents_A(start_s, stop_s) * gain, -limit, limit))
 
 
 def twin(world: World, bench: BenchFile) -> DMM6500Twin:

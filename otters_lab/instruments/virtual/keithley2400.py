@@ -326,8 +326,12 @@ class Keithley2400Twin(ScpiInstrument):
         return self._text(self._measure(start_s, start_s + aperture_s))
 
     def _measure_current(self) -> str:
-        """MEASure: the function, then READ?."""
-        self._set["sense"] = ["CURR"]
+        """MEASure: CONFigure, which sets the function's controls to their *RST values and switches on; then READ?.
+
+        2400S-900-01 p. 17-2; that the current limit is none of those controls is an assumption.
+        """
+        self._set["sense"], self._set["range"], self._set["nplc"] = ["CURR"], None, 1.0
+        self._set["output"] = True
         return self._read()
 
     def _measure(self, start_s: Array, stop_s: Array) -> Array:

@@ -28,7 +28,7 @@ from otters_lab.instruments.virtual.faults import FaultPlan
 from otters_lab.instruments.virtual.visalib import Device
 
 LOOPBACK = "127.0.0.1"
-_MORE_OUTPUTS = ("gate", "drain", "temperature")
+_MORE_OUTPUTS = ("gate", "drain", "temperature", "amplifier")
 
 
 class Record:
@@ -176,9 +176,12 @@ def serving(
         for port in ports.values():
             threading.Thread(target=port.run, name=f"twin-{port.role}", daemon=True).start()
         updates: dict[str, Any] = {"backend": "visa"}
-        for role, port in ports.items():
-            entry = benchfile.instruments[role]
-            updates[role] = entry.model_copy(update={"address": address(port.listener)})
+        for role, entry in benchfile.instruments.items():
+            updates[role] = entry.model_copy(update={"address": address(ports[role].listener)})
+        if "amplifier" in ports:
+            there = {"address": address(ports["amplifier"].listener)}
+            amplifier = benchfile.meter.amplifier and benchfile.meter.amplifier.model_copy(update=there)
+            updates["meter"] = updates["meter"].model_copy(update={"amplifier": amplifier})
         yield benchfile.model_copy(update=updates)
     finally:
         for port in ports.values():
@@ -193,8 +196,8 @@ def address(listener: socket.socket) -> str:
 def tcp_text(benchfile: BenchFile, served: BenchFile) -> str:
     """The text of a virtual bench's file, rewritten for its served twins: backend and addresses, nothing else."""
     text = re.sub(r'(?m)^backend\s*=\s*"virtual"', 'backend = "visa"', benchfile.text, count=1)
-    for role, entry in benchfile.instruments.items():
-        old, new = entry.address, served.instruments[role].address
+    for role, old in benchfile.addresses.items():
+        new = served.addresses[role]
         text = re.sub(rf'(?m)^(\s*address\s*=\s*)(["\']){re.escape(old)}\2', rf'\g<1>"{new}"', text, count=1)
     return text
 

@@ -71,6 +71,7 @@ class LightPulse:
     drive_V: float
     setting: Setting  # as it was asked for: a pulse cut short is still one of its kind
     repeat: int
+    temperature_K: float | None = None  # of the chip when the pulse was begun
 
 
 class World:
@@ -104,6 +105,7 @@ class World:
         self.sync_inputs: list[Callable[[float], None]] = []  # of meters that the light triggers
         self.closed_channels: set[Any] = {WIRED} & set(channels.values())  # as the switch calls them
         self.thermometer: Callable[[], float] | None = None  # temperature of the chip (K), where there is a stage
+        self.amplifier_V_per_A: Callable[[], float] | None = None  # of one that is not set by hand, with its sign
         self.pulses: list[LightPulse] = []
         self._seed = seed
         self._noise = noise
@@ -198,7 +200,8 @@ class World:
         setting = _setting(device, drive_V, stop_s - start_s)
         repeat = self._settings[setting]
         self._settings[setting] += 1
-        self.pulses.append(LightPulse(device, index, start_s, stop_s, drive_V, setting, repeat))
+        temperature_K = None if self.thermometer is None else self.thermometer()
+        self.pulses.append(LightPulse(device, index, start_s, stop_s, drive_V, setting, repeat, temperature_K))
 
     def light_off(self) -> None:
         """Dark from now on: a running pulse ends, a coming one never was."""
@@ -240,8 +243,7 @@ class World:
         """The pulse as its device knows it."""
         # Differences of clock readings are good to a nanosecond: rounding makes a decay the same at any hour.
         width_s, elapsed_s = round(edge_s - pulse.start_s, 9), round(pulse.start_s - self._on_since_s, 6)
-        temperature_K = None if self.thermometer is None else self.thermometer()
-        return Pulse(pulse.device, pulse.index, pulse.drive_V, width_s, elapsed_s, pulse.repeat, temperature_K)
+        return Pulse(pulse.device, pulse.index, pulse.drive_V, width_s, elapsed_s, pulse.repeat, pulse.temperature_K)
 
     def _remember(self, before_s: float) -> None:
         """Pulses that ended before a clock time pass into the memory, where there is one, and out of mind otherwise."""
