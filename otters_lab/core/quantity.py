@@ -49,6 +49,7 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     **_prefixed("voltage ramp", "V/s"),
     "K/s": ("temperature ramp", Decimal(1)),
     "K/min": ("temperature ramp", Decimal(1) / Decimal(60)),
+    "mK": ("temperature", Decimal("0.001")),
     "K": ("temperature", Decimal(1)),
     "degC": ("temperature", Decimal(1)),
 }
@@ -134,6 +135,13 @@ def _field(dimension: str) -> Any:
     return BeforeValidator(lambda text: parse_quantity(text, dimension))
 
 
+def _difference(text: object) -> float:
+    """A difference of temperatures: in degrees Celsius it would be taken for a temperature, 273.15 K too large."""
+    if isinstance(text, str) and text.endswith("degC"):
+        raise ValueError(f'found {text!r}, expected a difference of temperatures, written like "100 mK"')
+    return parse_quantity(text, "temperature")
+
+
 # Types for pydantic models of files that people write: text with a unit in, SI float out.
 Seconds = Annotated[float, _field("time")]
 Amperes = Annotated[float, _field("current")]
@@ -147,6 +155,7 @@ AmperesPerRootHertz = Annotated[float, _field("current noise density")]
 VoltsPerAmpere = Annotated[float, _field("transimpedance")]
 VoltsPerSecond = Annotated[float, _field("voltage ramp")]
 KelvinPerSecond = Annotated[float, _field("temperature ramp")]
+KelvinDifference = Annotated[float, BeforeValidator(_difference)]
 Kelvin = Annotated[float, _field("temperature")]
 Fraction = Annotated[float, _field("ratio")]
 PerSecond = Annotated[float, _field("rate")]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from otters_lab.core.quantity import Amperes, Kelvin, KelvinPerSecond, Seconds, VoltsPerSecond
+from otters_lab.core.quantity import Amperes, KelvinDifference, KelvinPerSecond, Seconds, VoltsPerSecond
 from otters_lab.instruments.abilities import BiasAbilities, StageAbilities, own_power_meter
 from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
 from otters_lab.instruments.drivers.entries import BiasDriver, PowerDriver, StageDriver
@@ -51,7 +51,7 @@ class StageEntry(InstrumentEntry):
 
     kind: ClassVar[str] = "temperature"
     driver: Annotated[str, known_driver(STAGES)]
-    tolerance: Annotated[Kelvin, Positive]
+    tolerance: Annotated[KelvinDifference, Positive]
     soak: Annotated[Seconds, NotNegative]
     timeout_stable: Annotated[Seconds, Positive] = 3600.0
     ramp: Annotated[KelvinPerSecond, Positive] | None = None

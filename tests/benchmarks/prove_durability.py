@@ -187,7 +187,7 @@ def sealing_kills(folder: Path, count: int, moments: random.Random) -> dict[str,
     started = time.monotonic()
     finished_early = 0
     while before + after < count:
-        _, finished = runs.kill_after("sealing", moments.uniform(0.0, 0.35))
+        _, finished = runs.kill_after("sealing", moments.uniform(0.0, 1.0))
         if finished:
             finished_early += 1
         elif runs.capture.exists():

@@ -73,3 +73,14 @@ def test_what_is_shown_reads_back_to_the_digits_shown(value, unit):
 def test_the_unknown_is_shown_as_unknown():
     assert format_quantity(None, "A") == "unknown"
     assert format_quantity(float("nan"), "A") == "unknown"
+
+
+def test_a_difference_of_temperatures_is_never_in_degrees_celsius():
+    from pydantic import TypeAdapter, ValidationError
+
+    from otters_lab.core.quantity import KelvinDifference
+
+    adapter = TypeAdapter(KelvinDifference)
+    assert adapter.validate_python("100 mK") == pytest.approx(0.1)
+    with pytest.raises(ValidationError, match="100 mK"):
+        adapter.validate_python("0.1 degC")
