@@ -82,7 +82,7 @@ def decode(path: Path, stored: tuple[Any, ...]) -> tuple[TraceKey, Trace]:
     """
     *head, time, current = stored
     record = decode_head(path, tuple(head))
-    if record.samples_sha256 != _samples_sha256(time, current):
+    if time is None or record.samples_sha256 != _samples_sha256(time, current):
         raise DamagedFileError(path, f"the samples of trace {head[0]} do not match their checksum")
     fields: dict[str, Any] = dict(record.row)
     place = (fields["chip"], fields["device"], fields["point"], fields["repeat"])

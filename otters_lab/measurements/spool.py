@@ -34,16 +34,20 @@ _SCHEMA = """
 CREATE TABLE about (uid TEXT NOT NULL, created_utc TEXT NOT NULL, meta TEXT NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE traces (
     seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, point INTEGER NOT NULL, device INTEGER NOT NULL,
-    repeat INTEGER NOT NULL, record TEXT NOT NULL, sha256 TEXT NOT NULL, time BLOB NOT NULL, current BLOB NOT NULL,
+    repeat INTEGER NOT NULL, record TEXT NOT NULL, sha256 TEXT NOT NULL, axis INTEGER NOT NULL, current BLOB NOT NULL,
     UNIQUE (kind, point, device, repeat)
 );
+CREATE TABLE axes (id INTEGER PRIMARY KEY, time BLOB NOT NULL);
 CREATE TABLE messages (after_seq INTEGER NOT NULL, line TEXT NOT NULL);
 CREATE TABLE seams (after_seq INTEGER NOT NULL, utc TEXT NOT NULL, why TEXT NOT NULL);
 """
 
 _INSERT = (
-    "INSERT INTO traces (kind, point, device, repeat, record, sha256, time, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO traces (kind, point, device, repeat, record, sha256, axis, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SELECT = f"SELECT {rows.WHOLE} FROM traces LEFT JOIN axes ON axes.id = axis"
+# Traces of one point mostly have the same times, which are then stored once; this many sets of times are kept in mind.
+_AXES = 64
 
 
 def spool_path(capture: Path) -> Path:
@@ -62,6 +66,7 @@ class Spool:
         self.uid = uid  # of the capture to be: given here, so that it survives a resume
         self._connection = connection
         self._lock = lock
+        self._axes: dict[bytes, int] = {}
         self._acknowledged = self._count()
 
     @classmethod
@@ -173,12 +178,14 @@ class Spool:
         self._acknowledged += 1
 
     def _insert(self, row: tuple[Any, ...], messages: Sequence[str]) -> None:
-        if not messages:
-            self._connection.execute(_INSERT, row)
-            return
+        """A trace with its times and messages, all or nothing."""
+        *head, time, current = row
+        axis = self._axes.get(time)
         self._connection.execute("BEGIN")
         try:
-            self._connection.execute(_INSERT, row)
+            if axis is None:
+                axis = self._connection.execute("INSERT INTO axes (time) VALUES (?)", (time,)).lastrowid
+            self._connection.execute(_INSERT, (*head, axis, current))
             lines = ((self._acknowledged, line) for line in messages)
             self._connection.executemany("INSERT INTO messages VALUES (?, ?)", lines)
             self._connection.execute("COMMIT")
@@ -186,6 +193,9 @@ class Spool:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self._axes[time] = int(axis or 0)
+        if len(self._axes) > _AXES:
+            del self._axes[next(iter(self._axes))]
 
     def messages(self) -> Iterator[str]:
         """The lines of the transcript that came with the traces, in order."""
@@ -233,7 +243,7 @@ class Spool:
 
     def records(self) -> Iterator[rows.Record]:
         """Every trace without its samples, in the order they were taken, checksums verified."""
-        for row in self._rows(rows.HEAD):
+        for row in self._rows(f"SELECT {rows.HEAD} FROM traces"):
             yield rows.decode_head(self.path, row)
 
     def traces(self) -> Iterator[tuple[TraceKey, Trace]]:
@@ -244,7 +254,7 @@ class Spool:
         DamagedFileError
             at the first row that is not what was stored.
         """
-        for row in self._rows(rows.WHOLE):
+        for row in self._rows(_SELECT):
             yield rows.decode(self.path, row)
 
     def trace(self, index: int) -> tuple[TraceKey, Trace]:
@@ -256,7 +266,7 @@ class Spool:
             if it is not what was stored.
         """
         with clear_sqlite_errors(self.path):
-            row = self._connection.execute(f"SELECT {rows.WHOLE} FROM traces WHERE seq = ?", (index + 1,)).fetchone()
+            row = self._connection.execute(f"{_SELECT} WHERE seq = ?", (index + 1,)).fetchone()
         if row is None:
             raise IndexError(index)
         return rows.decode(self.path, row)
@@ -297,9 +307,9 @@ class Spool:
             raise DamagedFileError(self.path, f"holds {count} traces, expected {last}")
         return int(count)
 
-    def _rows(self, columns: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, select: str) -> Iterator[tuple[Any, ...]]:
         with clear_sqlite_errors(self.path):
-            yield from self._connection.execute(f"SELECT {columns} FROM traces ORDER BY seq")
+            yield from self._connection.execute(f"{select} ORDER BY seq")
 
     def _check(self, key: TraceKey, trace: Trace) -> None:
         unknown = [name for name in key.parameters if name not in self.meta.parameter_units]

@@ -135,7 +135,8 @@ def test_appends_are_synced_before_they_count(tmp_path: Path, meta: CaptureMeta)
     "change",
     [
         "UPDATE traces SET current = zeroblob(length(current)) WHERE seq = 3",
-        "UPDATE traces SET time = substr(time, 9) WHERE seq = 3",
+        "UPDATE axes SET time = substr(time, 9) WHERE id = 1",
+        "DELETE FROM axes WHERE id = 1",
         "UPDATE traces SET record = replace(record, '\"ok\"', '\"OK\"') WHERE seq = 3",
         "UPDATE traces SET device = 40 WHERE seq = 3",
     ],
