@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long test-drivers bench-instruments lint reference clean
+.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -27,6 +27,14 @@ test-drivers: $(DRIVERS_VENV)/.installed
 # Queries and buffer reads a second, of our twins and of pyvisa-sim.
 bench-instruments: $(DRIVERS_VENV)/.installed
 	$(DRIVERS_VENV)/bin/python tests/benchmarks/bench_virtual_visa.py --output tests/benchmarks/results/virtual_visa.json
+
+# Kills, full disks, damaged files: what was acknowledged is looked for. Ten minutes; the full disks need a mount.
+prove-sweeps: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/prove_durability.py --output tests/benchmarks/results/durability.json
+
+# Traces of 10 000 samples into our spool, QCoDeS's Measurement and PyMeasure's Results, in one run.
+bench-sweeps: $(DRIVERS_VENV)/.installed
+	$(DRIVERS_VENV)/bin/python tests/benchmarks/bench_storage.py --output tests/benchmarks/results/storage.json
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
