@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from otters_lab import __version__
 from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.files import (
@@ -21,6 +20,7 @@ from otters_lab.core.files import (
     sha256_file,
     write_atomically,
 )
+from otters_lab.version import __version__
 
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
