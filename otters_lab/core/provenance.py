@@ -6,6 +6,7 @@ import importlib.metadata
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,6 +83,23 @@ def new_header(kind: str, *, clock: Clock | None = None, command: list[str] | No
         command=command_line() if command is None else command,
         **parts,
     )
+
+
+def common_origin(origins: Iterable[Origin]) -> Origin:
+    """The origin of what is made of several: the one furthest from a measurement.
+
+    Synthetic data never passes for measured: one synthetic part makes the whole synthetic.
+
+    Raises
+    ------
+    ValueError
+        for no origin at all.
+    """
+    found = set(origins)
+    order: tuple[Origin, ...] = ("synthetic", "replayed", "imported", "measured")
+    if not found:
+        raise ValueError("no origin")
+    return next(origin for origin in order if origin in found)
 
 
 def command_line() -> list[str]:

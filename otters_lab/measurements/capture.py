@@ -105,6 +105,25 @@ def load_capture(path: Path | str, *, verify: bool = True) -> Capture:
     return _capture(path, dataset, header)
 
 
+def check_capture(path: Path) -> Header:
+    """Checks a sealed capture as `load_capture` does, a block of traces at a time; returns its header.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `load_capture`.
+    """
+    with open_capture(path) as dataset:
+        if "header" not in dataset.attrs:
+            raise InputError("is a spool, not sealed yet", file=path, expected="a sealed capture")
+        header = _header(path, dataset)
+        try:
+            _check_payload(path, dataset, header)
+        except _UNREADABLE as error:
+            raise DamagedFileError(path, f"cannot be read ({error})") from error
+    return header
+
+
 def load_header(path: Path) -> tuple[Header, int]:
     """Header and number of traces of a sealed capture whose bytes match its seal line; no sidecar is asked for.
 
@@ -119,6 +138,17 @@ def load_header(path: Path) -> tuple[Header, int]:
     check_seal_line(path)
     with _open_sealed(path) as dataset:
         return _header(path, dataset), int(dataset.sizes["trace"])
+
+
+def is_capture(path: Path) -> bool:
+    """Whether a file begins like a sealed capture or a spool, or bears the name of one; nothing else of it is read."""
+    try:
+        _signature(path)
+    except DamagedFileError:
+        return True
+    except InputError:
+        return path.suffix in (".h5", ".spool")
+    return True
 
 
 def _is_spool(path: Path) -> bool:

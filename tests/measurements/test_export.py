@@ -32,9 +32,7 @@ MakeCapture = Callable[..., Path]
 
 
 @pytest.fixture
-def capture(
-    tmp_path: Path, meta: CaptureMeta, key: Callable[[int], TraceKey], trace: Callable[..., Trace]
-) -> Iterator[Path]:
+def capture(tmp_path: Path, meta: CaptureMeta, key: Callable[[int], TraceKey], trace: Callable[..., Trace]) -> Path:
     """Twelve traces of unequal length, with a reading that one lacks, an unknown aperture and a text to be quoted."""
     path = tmp_path / "run.h5"
     more = meta.model_copy(update={"reading_units": {"stage": "K", "power": "W/m^2"}})
@@ -44,7 +42,7 @@ def capture(
             taken = replace(taken, aperture_s=math.nan) if index == 4 else taken
             spool.append(replace(key(index), chip='X1, "left"'), taken)
     seal(spool.path, path, keep_spool=True)
-    yield path
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +59,8 @@ def test_netcdf_opens_equal_to_the_capture(capture: Path, tmp_path: Path, unfini
         del data.attrs["format"]
         xr.testing.assert_identical(written.load(), data.load())
         assert written.current.dtype == np.float64
+    sidecar_path(done.path).unlink()
     with pytest.raises(InputError, match="no capture of ours"):
-        sidecar_path(done.path).unlink()
         open_capture(done.path)  # it has no seal, so it is not taken for a capture
 
 
