@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.measurements.summary import Summary
+    from otters_lab.workflows.tracing import Step
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 _COLUMNS = ("capture", "uid", "chip", "devices", "traces", "origin", "start (UTC)", "duration", "window", "status")
@@ -139,7 +141,51 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
+def trace(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A capture, calibration, export, or checkpoint folder.")],
+    search: Annotated[
+        list[Path] | None, typer.Option("--search", metavar="DIR", help="Look for inputs here too, and below.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Walk the provenance of a file back to the bench, and check every hash. Runs no code of a workspace."""
+    from otters_lab.workflows.tracing import trace_back
+
+    chain = trace_back(file, search or ())
+    if as_json:
+        print_json(chain.document())
+    else:
+        for line in _chain_lines(chain, ""):
+            print_line(line)
+    if chain.exit_code:
+        raise typer.Exit(chain.exit_code)
+
+
+def _chain_lines(step: Step, indent: str) -> Iterator[str]:
+    header = step.header
+    what = step.role or (header.kind if header else "file")
+    kind = f" ({header.kind})" if header is not None and header.kind != what else ""
+    said = step.state if not step.reason else f"{step.state.upper()}: {step.reason}"
+    yield f"{indent}{what}{kind} {step.path or step.name}: {said}"
+    if header is not None:
+        made = header.software
+        revision = "no git revision" if made.revision is None else f"git {made.revision[:12]}"
+        changes = f" with changes {made.dirty[:12]}" if made.dirty else ""
+        facts = {
+            "uid": header.uid,
+            "made": f"{header.created_utc}, otters-lab {made.otters_lab}, {revision}{changes}",
+            "origin": header.origin,
+            "instruments": "; ".join(f"{role}: {identity}" for role, identity in header.instruments.items()),
+            "seeds": ", ".join(f"{name} {seed}" for name, seed in header.seeds.items()),
+            "command": " ".join(header.command),
+        }
+        yield from (f"{indent}    {name:12}{fact}" for name, fact in facts.items() if fact)
+    for below in step.inputs:
+        yield from _chain_lines(below, indent + "  ")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("export")(export)
     app.command("captures")(captures)
+    app.command("trace")(trace)

@@ -214,11 +214,15 @@ class RecipeModel(StrictModel):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe and the text it came from; of one that extends another, the text of both."""
+    """A validated recipe and the text it came from; of one that extends another, the text of both.
+
+    `files` are those that the text came from, its own first.
+    """
 
     path: Path
     text: str
     model: RecipeModel
+    files: tuple[Path, ...] = ()
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -235,7 +239,8 @@ def load_recipe(path: Path) -> Recipe:
 def recipe_from(source: TomlText) -> Recipe:
     """A recipe from TOML that was read already."""
     merged = _extended(source, ())
-    return Recipe(source.path, merged.text, load_model(RecipeModel, _with_table(merged)))
+    files = tuple(path for path, _ in merged.parts) or (source.path,)
+    return Recipe(source.path, merged.text, load_model(RecipeModel, _with_table(merged)), files)
 
 
 def _extended(source: TomlText, chain: tuple[Path, ...]) -> TomlText:

@@ -239,7 +239,7 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, options: SweepO
         attributes=attributes,
         plan_digest=plan.digest,
         planned_traces=len(plan),
-        inputs=[*options.inputs, *_light_input(bench)],
+        inputs=[*options.inputs, *_light_input(bench), *_read_inputs(plan, bench)],
         config={**model.model_dump(exclude={"budget"}), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": model.order.seed},
         command=command_line(),
@@ -262,3 +262,8 @@ def _history(place: Path, dark_time_s: float) -> History | None:
 def _light_input(bench: BenchFile) -> list[InputRef]:
     path, light = bench.light_calibration_path, bench.light_calibration
     return [] if path is None or light is None else [reference(path, "light calibration", light.header.uid)]
+
+
+def _read_inputs(plan: Plan, bench: BenchFile) -> list[InputRef]:
+    """What people wrote; its text stands in the capture too, so that a file that was changed since is not lost."""
+    return [*(reference(path, "recipe") for path in plan.recipe.files), reference(bench.path, "bench")]

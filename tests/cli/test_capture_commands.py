@@ -47,3 +47,32 @@ def test_the_catalogue_of_a_folder_is_searched_and_ends_with_4_where_a_file_is_d
     code, _, err = cli("captures", tmp_path, "--origin", "sythetic")
     assert code == 2
     assert 'did you mean "synthetic"' in err
+
+
+def test_a_trace_shows_the_chain_and_ends_with_what_it_found(cli, root, tmp_path):
+    for folder in ("measurements", "calibration"):
+        shutil.copytree(root / folder, tmp_path / folder)
+    calibration = tmp_path / "calibration" / "reference.json"
+    code, out, err = cli("trace", calibration)
+    assert (code, err) == (0, "")
+    for shown in (
+        f"calibration {calibration}: ok",
+        "  capture ",
+        "MODEL 2450",
+        "origin      synthetic",
+        "otters-lab fit",
+    ):
+        assert shown in out
+    code, out, _ = cli("trace", calibration, "--json")
+    assert json.loads(out)["inputs"][0]["header"]["kind"] == "capture"
+    capture = tmp_path / "measurements" / "reference.h5"
+    capture.write_bytes(capture.read_bytes()[:-1] + b" ")
+    code, out, _ = cli("trace", calibration)
+    assert code == 4
+    assert "DAMAGED" in out
+    capture.unlink()
+    capture.with_name("reference.h5.prov.json").unlink()
+    code, out, _ = cli("trace", calibration)
+    assert code == 1
+    assert "MISSING: not found; give the folder with --search" in out
+    assert cli("trace", calibration, "--search", root / "measurements")[0] == 0
