@@ -265,5 +265,8 @@ def _light_input(bench: BenchFile) -> list[InputRef]:
 
 
 def _read_inputs(plan: Plan, bench: BenchFile) -> list[InputRef]:
-    """What people wrote; its text stands in the capture too, so that a file that was changed since is not lost."""
-    return [*(reference(path, "recipe") for path in plan.recipe.files), reference(bench.path, "bench")]
+    """What people wrote, as it was read; the text stands in the capture too, for when a file was changed since."""
+    read = {"recipe": plan.recipe.files, "bench": bench.files}
+    return [
+        InputRef(role=role, name=path.name, sha256=sha256) for role, files in read.items() for path, sha256 in files
+    ]
