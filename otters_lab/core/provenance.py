@@ -31,6 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _PACKAGES = (
     "numpy", "scipy", "lmfit", "pandas", "h5py", "h5netcdf", "xarray", "pyvisa", "pymeasure", "torch", "transformers",
+    "pyarrow",
 )  # fmt: skip
 
 

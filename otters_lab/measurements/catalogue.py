@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otters_lab.core.errors import InputError, closest
+from otters_lab.core.files import files_below
 from otters_lab.core.log import progress
 from otters_lab.measurements.csvfile import parse_setting
 from otters_lab.measurements.index import Index, stamp
@@ -150,7 +151,7 @@ def catalogue(folder: Path, query: Query | None = None, *, verify: bool = False)
     if not folder.is_dir():
         raise InputError("no such folder", file=folder)
     query, index = query or Query(), Index(folder)
-    paths = sorted(path for path in folder.rglob("*") if _is_listed(path.relative_to(folder)) and path.is_file())
+    paths = sorted(path for path in files_below(folder) if path.suffix in _SUFFIXES)
     summaries = []
     with progress(f"reading {folder}", len(paths)) as advance:
         for path in paths:
@@ -170,10 +171,6 @@ def catalogue(folder: Path, query: Query | None = None, *, verify: bool = False)
         unreadable=[summary for summary in summaries if summary.state == "unreadable"],
         files=len(paths),
     )
-
-
-def _is_listed(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _check_names(conditions: Iterable[Condition], summaries: Sequence[Summary]) -> None:

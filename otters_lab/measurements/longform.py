@@ -13,7 +13,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import AnyArray, Array
 from otters_lab.measurements.layout import PER_TRACE, SAMPLED, TEXTS
 
-BLOCK_SAMPLES = 1 << 20  # in memory at a time
+BLOCK_SAMPLES = 1 << 18  # in memory at a time
 
 # Of the per-trace variables, those that stand in every row of samples; the others are in the table of traces.
 _WITH_SAMPLES = ("chip", "device", "point", "repeat", "kind", "status")

@@ -1,4 +1,19 @@
-"""The mapping file of an import (TOML): what the columns of somebody's CSV are, and what is not in the file at all."""
+"""The mapping file of an import (TOML): what the columns of somebody's CSV are, and what is not in the file at all.
+
+delimiter = ";"
+decimal = ","
+skip_lines = 3
+
+[columns]
+time = { name = "Zeit", unit = "ms" }
+current = { name = "Strom [nA]" }
+light = { name = "LED", unit = "V", threshold = "500 mV" }
+
+[constants]
+chip = "A7"
+drive = "5 V"
+aperture = "2 ms"
+"""
 
 from __future__ import annotations
 

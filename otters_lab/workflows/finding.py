@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from otters_lab.core.files import sha256_file
+from otters_lab.core.files import files_below, sha256_file
 from otters_lab.core.provenance import SIDECAR, InputRef
 from otters_lab.training.checkpoint_files import PROVENANCE
 from otters_lab.workflows.workspace import FOLDERS
@@ -76,7 +76,7 @@ def _workspace_files(home: Path) -> Iterator[Path]:
 
 def _below(places: Iterable[Path]) -> Iterator[Path]:
     for place in places:
-        yield from sorted(path for path in place.resolve().rglob("*") if _counts(path))
+        yield from (path for path in files_below(place.resolve()) if _counts(path))
 
 
 def _files_in(folder: Path) -> list[Path]:

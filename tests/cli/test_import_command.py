@@ -54,6 +54,8 @@ def test_a_mapping_file_and_captures_are_imported_by_the_same_command(cli, tmp_p
     (tmp_path / "map.toml").write_text(
         f'decimal = ","\nheadings = false\n[columns]\n{columns}[constants]\nchip = "A"\n'
     )
+    code, out, _ = cli("check", tmp_path / "map.toml")
+    assert (code, out.endswith("ok, import mapping: time in '1', current in '2'\n")) == (0, True)
     mapped, both = tmp_path / "mapped.h5", tmp_path / "both.h5"
     code, out, err = cli("import", tmp_path / "a.csv", "-o", mapped, "--mapping", tmp_path / "map.toml", "--json")
     assert (code, err) == (0, "")

@@ -57,6 +57,7 @@ def names(folder: Path, **query: object) -> list[str]:
 
 def test_a_capture_and_a_spool_are_summarised_alike(build: Build, tmp_path: Path) -> None:
     build("deep/a.h5", day=3, drives=(1.0, 2.0))
+    build(".trash/a.h5")
     build("b.h5", sealed=False, day=3, drives=(1.0, 2.0))
     spool, sealed = catalogue(tmp_path).found
     assert (sealed.path, sealed.state, spool.path, spool.state) == ("deep/a.h5", "sealed", "b.h5.spool", "unfinished")
