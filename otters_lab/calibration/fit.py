@@ -17,7 +17,7 @@ from otters_lab.calibration.records import N_LEVELS, device_record, noise_record
 from otters_lab.calibration.select import Selection, select
 from otters_lab.calibration.verdicts import population_gates, trace_gates
 from otters_lab.core.log import progress
-from otters_lab.core.provenance import Origin, new_header, reference
+from otters_lab.core.provenance import common_origin, new_header, reference
 from otters_lab.measurements.capture import Capture
 
 MAX_JUDGED = 40  # traces on which all laws are compared
@@ -55,7 +55,7 @@ def fit_captures(
     gates += trace_gates(fit, chosen, decays, verdicts)
     header = new_header(
         "calibration",
-        origin=_common_origin(captures),
+        origin=common_origin(capture.header.origin or "imported" for capture in captures),
         inputs=[reference(capture.path, "capture", capture.header.uid) for capture in captures],
         config={"window_s": chosen.window_s, "law": law, "point": point, "dropped_by_status": chosen.dropped},
     )
@@ -69,13 +69,6 @@ def fit_captures(
         laws_preferred=_count([verdict.law for verdict in verdicts.values()]),
         traces=trace_table(fit, chosen, verdicts, normal),
     )
-
-
-def _common_origin(captures: Sequence[Capture]) -> Origin:
-    """Synthetic data never passes for measured: one synthetic capture makes the calibration synthetic."""
-    found = {capture.origin for capture in captures}
-    order: tuple[Origin, ...] = ("synthetic", "replayed", "imported", "measured")
-    return next(origin for origin in order if origin in found)
 
 
 def _judge(chosen: Selection) -> dict[int, TraceVerdict]:

@@ -47,7 +47,7 @@ def check(
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="PyMeasure CSV or plain CSV recordings.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="PyMeasure CSV, any CSV, or captures.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="CAPTURE", help="The capture to write (.h5).")],
     chip: Annotated[str | None, typer.Option("--chip", metavar="ID", help="Chip, if the files do not name it.")] = None,
     device: Annotated[int | None, typer.Option("--device", help="All files are this one device.")] = None,
@@ -58,9 +58,12 @@ def import_(
     line_frequency: Annotated[
         str | None, typer.Option("--line-frequency", help='Mains frequency, "50 Hz": gives apertures from NPLC.')
     ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", metavar="TOML", help="What the columns are, and what no file says.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a capture of other people's recordings. What is left out is said."""
+    """Make a capture of other people's recordings, or of captures. What is left out is said."""
     from otters_lab.core.errors import InputError
     from otters_lab.core.quantity import parse_quantity
     from otters_lab.measurements.importers import import_files
@@ -70,15 +73,23 @@ def import_(
         line_Hz = None if line_frequency is None else parse_quantity(line_frequency, "frequency")
     except ValueError as error:
         raise InputError(f"--line-frequency: {error}") from None
+    if mapping is not None and any((time_column, current_column, light_column)):
+        raise InputError("--mapping says which columns are which; --time, --current and --light are for going without")
     options = Options(time_column, current_column, light_column, line_Hz)
-    result = import_files(files, out, chip=chip, device=device, options=options, note=note)
+    result = import_files(files, out, chip=chip, device=device, options=options, mapping=mapping, note=note)
     if as_json:
         return print_json(
-            {"capture": str(result.path), "uid": result.header.uid, "traces": result.traces, "notes": result.notes}
+            {
+                "capture": str(result.path),
+                "uid": result.header.uid,
+                "origin": result.header.origin,
+                "traces": result.traces,
+                "notes": result.notes,
+            }
         )
     for remark in result.notes:
         print_line(f"note: {remark}")
-    print_line(f"{result.path}: {result.traces} traces from {len(files)} files, origin imported")
+    print_line(f"{result.path}: {result.traces} traces from {len(files)} files, origin {result.header.origin}")
     return None
 
 

@@ -8,9 +8,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from otters_lab import __version__
-from otters_lab.cli import bench_command, bench_commands, light_commands, model_commands, sweep_command
+from otters_lab.cli import (
+    bench_command,
+    bench_commands,
+    capture_commands,
+    light_commands,
+    model_commands,
+    sweep_command,
+)
 from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
+from otters_lab.version import __version__
 
 app = typer.Typer(
     name="otters-lab",
@@ -27,6 +34,7 @@ app = typer.Typer(
 bench_commands.register(app)
 bench_command.register(app)
 sweep_command.register(app)
+capture_commands.register(app)
 light_commands.register(app)
 model_commands.register(app)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def _render(value: Any, indent: str) -> str:
     if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
         return "[\n" + ",\n".join(inner + _render(item, inner) for item in value) + f"\n{indent}]"
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of all below it, sorted; names that begin with a dot, and what lies below them, are left
+    out.
+    """
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -6,12 +6,12 @@ import importlib.metadata
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from otters_lab import __version__
 from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.files import (
@@ -21,6 +21,7 @@ from otters_lab.core.files import (
     sha256_file,
     write_atomically,
 )
+from otters_lab.version import __version__
 
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
@@ -30,6 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _PACKAGES = (
     "numpy", "scipy", "lmfit", "pandas", "h5py", "h5netcdf", "xarray", "pyvisa", "pymeasure", "torch", "transformers",
+    "pyarrow",
 )  # fmt: skip
 
 
@@ -82,6 +84,23 @@ def new_header(kind: str, *, clock: Clock | None = None, command: list[str] | No
         command=command_line() if command is None else command,
         **parts,
     )
+
+
+def common_origin(origins: Iterable[Origin]) -> Origin:
+    """The origin of what is made of several: the one furthest from a measurement.
+
+    Synthetic data never passes for measured: one synthetic part makes the whole synthetic.
+
+    Raises
+    ------
+    ValueError
+        for no origin at all.
+    """
+    found = set(origins)
+    order: tuple[Origin, ...] = ("synthetic", "replayed", "imported", "measured")
+    if not found:
+        raise ValueError("no origin")
+    return next(origin for origin in order if origin in found)
 
 
 def command_line() -> list[str]:

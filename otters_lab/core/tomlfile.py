@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from otters_lab.core.errors import InputError, closest
-from otters_lab.core.files import read_bytes
+from otters_lab.core.files import read_bytes, sha256_bytes
 
 
 class StrictModel(BaseModel):
@@ -26,12 +26,14 @@ class TomlText(NamedTuple):
     """A parsed TOML file together with the text it came from (kept for provenance and for line numbers).
 
     `parts`: where the text of several files stands one after the other, each file and its first line in the text.
+    `files`: the files that were read, each with the SHA-256 of its bytes; none for text that came from no file.
     """
 
     path: Path
     text: str
     data: dict[str, Any]
     parts: tuple[tuple[Path, int], ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
 
     def place(self, line: int | None) -> tuple[Path, int | None]:
         """File and line of a line of the text."""
@@ -57,7 +59,7 @@ def read_toml(path: Path) -> TomlText:
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", file=path, found=raw[error.start : error.start + 4]) from None
     try:
-        return TomlText(path, text, tomllib.loads(text))
+        return TomlText(path, text, tomllib.loads(text), files=((path, sha256_bytes(raw)),))
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+), column \d+\)", str(error))
         message = re.sub(r"\s*\(at .*\)$", "", str(error))

@@ -73,6 +73,11 @@ class BenchFile(StrictModel):
         return self._light_calibration
 
     @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The file that was read, with its SHA-256; none where the text came from no file."""
+        return self._source.files
+
+    @property
     def light_calibration_path(self) -> Path | None:
         """Where the light calibration stands."""
         return None if self.light.calibration is None else self.path.parent / self.light.calibration

@@ -72,7 +72,7 @@ def open_capture(path: Path | str, *, verify: bool = True) -> xr.Dataset:
     if _is_spool(path):
         return open_spool(path)
     if verify:
-        _check_bytes(path)
+        check_bytes(path)
     return _open_sealed(path)
 
 
@@ -93,7 +93,7 @@ def load_capture(path: Path | str, *, verify: bool = True) -> Capture:
     if _is_spool(path):
         raise InputError("is a spool, not sealed yet", file=path, expected="a sealed capture")
     if verify:
-        _check_bytes(path)
+        check_bytes(path)
     with _open_sealed(path) as dataset:
         header = _header(path, dataset)
         try:
@@ -103,6 +103,25 @@ def load_capture(path: Path | str, *, verify: bool = True) -> Capture:
     if verify:
         _check_payload(path, dataset, header)
     return _capture(path, dataset, header)
+
+
+def check_capture(path: Path) -> Header:
+    """Checks a sealed capture as `load_capture` does, a block of traces at a time; returns its header.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `load_capture`.
+    """
+    with open_capture(path) as dataset:
+        if "header" not in dataset.attrs:
+            raise InputError("is a spool, not sealed yet", file=path, expected="a sealed capture")
+        header = _header(path, dataset)
+        try:
+            _check_payload(path, dataset, header)
+        except _UNREADABLE as error:
+            raise DamagedFileError(path, f"cannot be read ({error})") from error
+    return header
 
 
 def load_header(path: Path) -> tuple[Header, int]:
@@ -119,6 +138,17 @@ def load_header(path: Path) -> tuple[Header, int]:
     check_seal_line(path)
     with _open_sealed(path) as dataset:
         return _header(path, dataset), int(dataset.sizes["trace"])
+
+
+def is_capture(path: Path) -> bool:
+    """Whether a file begins like a sealed capture or a spool, or bears the name of one; nothing else of it is read."""
+    try:
+        _signature(path)
+    except DamagedFileError:
+        return True
+    except InputError:
+        return path.suffix in (".h5", ".spool")
+    return True
 
 
 def _is_spool(path: Path) -> bool:
@@ -147,11 +177,19 @@ def _signature(path: Path) -> bytes:
     raise InputError("is no capture", file=path, expected="a sealed capture (.h5) or a spool")
 
 
-def _check_bytes(path: Path) -> None:
+def check_bytes(path: Path) -> None:
+    """Checks every byte of a sealed capture against its sidecar or, without one, its seal line.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `open_capture`.
+    """
+    _signature(path)
     beside = sidecar_path(path)
     if not beside.exists():
         if not has_seal_line(path):
-            _check_is_ours(path)  # either another program's HDF5 file, or ours and damaged: only the file can tell
+            check_is_ours(path)  # either another program's HDF5 file, or ours and damaged: only the file can tell
         check_seal_line(path)
         return
     record = read_json(beside)
@@ -162,7 +200,16 @@ def _check_bytes(path: Path) -> None:
         raise DamagedFileError(path, f"sha256 {actual[:12]}... does not match the {known}")
 
 
-def _check_is_ours(path: Path) -> None:
+def check_is_ours(path: Path) -> None:
+    """Checks that an HDF5 file is a capture of this schema.
+
+    Raises
+    ------
+    InputError
+        if it is another program's, or of another schema.
+    DamagedFileError
+        if it cannot be read.
+    """
     try:
         with h5py.File(path, "r") as file:
             form, schema = str(file.attrs.get("format")), np.ravel(file.attrs.get("schema_version", 0)).tolist()
@@ -175,7 +222,7 @@ def _check_is_ours(path: Path) -> None:
 
 
 def _open_sealed(path: Path) -> xr.Dataset:
-    _check_is_ours(path)
+    check_is_ours(path)
     try:
         return xr.open_dataset(path, engine="h5netcdf")
     except _UNREADABLE as error:

@@ -47,6 +47,22 @@ class Column:
 
 
 @dataclass(frozen=True)
+class CsvForm:
+    """How a file is laid out, where it is not as PyMeasure writes it.
+
+    `delimiter` None: the most frequent of comma, semicolon and tab in the first row. `skip_lines` stand before all
+    else and are not read. Without `headings` the columns are named by their numbers, from "1".
+    """
+
+    delimiter: str | None = None
+    decimal: str = "."
+    skip_lines: int = 0
+    comment: str = "#"
+    headings: bool = True
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
 class CsvFile:
     """`values` [row, chosen column] in SI, NaN where the file says so; `lines` [row] is where each row stands."""
 
@@ -58,41 +74,49 @@ class CsvFile:
     lines: npt.NDArray[np.int64]
 
 
-def read_csv(path: Path, choose: Callable[[tuple[Column, ...]], list[Column]]) -> CsvFile:
+def read_csv(path: Path, choose: Callable[[tuple[Column, ...]], list[Column]], form: CsvForm | None = None) -> CsvFile:
     """Reads the columns that `choose` picks of those in the heading; other columns may hold anything.
 
     Raises
     ------
     InputError
-        with the line, for text that is not UTF-8, a missing heading, a row of another length, or a cell that is
+        with the line, for text of another encoding, a missing heading, a row of another length, or a cell that is
         no number.
     """
-    text = _text(path)
+    form = form or CsvForm()
     entries: dict[str, dict[str, str]] = {}
-    rows = text.splitlines()
-    first = next((index for index, row in enumerate(rows) if row.strip() and not row.startswith("#")), None)
+    rows = _text(path, form.encoding).splitlines()
+    body = (index for index, row in enumerate(rows) if index >= form.skip_lines and not _is_remark(row, form))
+    first = next(body, None)
     if first is None:
         raise InputError("holds no row of column names", file=path)
     section = ""
-    for row in rows[:first]:
-        section = _read_entry(row, section, entries)
-    delimiter = max(",;\t", key=rows[first].count)
-    columns = _columns(path, next(csv.reader([rows[first]], delimiter=delimiter)), first + 1)
+    for row in rows[form.skip_lines : first]:
+        section = _read_entry(row.removeprefix(form.comment), section, entries)
+    delimiter = form.delimiter or max(";\t" if form.decimal == "," else ",;\t", key=rows[first].count)
+    cells = next(csv.reader([rows[first]], delimiter=delimiter))
+    headings = cells if form.headings else [str(number) for number in range(1, len(cells) + 1)]
+    columns = _columns(path, headings, first + 1)
     chosen = choose(columns)
+    above = first + form.headings  # rows that hold no numbers
     values, lines = [], []
-    reader = csv.reader(rows[first + 1 :], delimiter=delimiter)
+    reader = csv.reader(rows[above:], delimiter=delimiter)
     for cells in reader:
-        line = first + 1 + reader.line_num
-        if not cells:
+        line = above + reader.line_num
+        if not cells or _is_remark(cells[0], form):
             continue
         if len(cells) != len(columns):
             found, expected = f"{len(cells)} cells", f"{len(columns)}, one a column (was the file cut short?)"
             raise InputError(file=path, line=line, found=found, expected=expected)
-        values.append([_number(path, line, column, cells[column.index]) for column in chosen])
+        values.append([_number(path, line, column, cells[column.index], form.decimal) for column in chosen])
         lines.append(line)
     table = np.array(values, dtype=np.float64).reshape(-1, len(chosen))
     table *= np.array([column.si_factor for column in chosen])
     return CsvFile(path, entries, columns, tuple(chosen), table, np.array(lines, dtype=np.int64))
+
+
+def _is_remark(text: str, form: CsvForm) -> bool:
+    return not text.strip() or bool(form.comment and text.startswith(form.comment))
 
 
 def parse_setting(text: str) -> tuple[float, str] | None:
@@ -106,18 +130,19 @@ def parse_setting(text: str) -> tuple[float, str] | None:
     return parse_quantity(f"{number} {unit}", dimension), SI_UNIT[dimension]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, encoding: str) -> str:
     raw = read_bytes(path)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise InputError("is not UTF-8 text", file=path, line=line, found=raw[error.start : error.start + 4]) from None
+        found = raw[error.start : error.start + 4]
+        raise InputError(f"is not {encoding.upper()} text", file=path, line=line, found=found) from None
 
 
 def _read_entry(row: str, section: str, entries: dict[str, dict[str, str]]) -> str:
-    """Files a ``#`` line under its section; returns the section that holds from here on."""
-    name, colon, value = row.removeprefix("#").strip().partition(":")
+    """Files a remark under its section; returns the section that holds from here on."""
+    name, colon, value = row.strip().partition(":")
     if not colon:
         return section
     if not value.strip():
@@ -139,11 +164,14 @@ def _columns(path: Path, headings: list[str], line: int) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _number(path: Path, line: int, column: Column, cell: str) -> float:
+def _number(path: Path, line: int, column: Column, cell: str, decimal: str) -> float:
     text = cell.strip()
     if not text:
         return float("nan")
-    if not _CELL.fullmatch(text):
-        hint = " with a decimal point, not a comma" if "," in text else ""
+    plain = text if decimal == "." else text.replace(".", "?").replace(decimal, ".")
+    if not _CELL.fullmatch(plain):
+        other = "," if decimal == "." else "."
+        names = {".": "point", ",": "comma"}
+        hint = f" with a decimal {names[decimal]}, not a {names[other]}" if other in text else ""
         raise InputError(file=path, line=line, key=column.heading, found=cell, expected=f"a number{hint}")
-    return float(text)
+    return float(plain)

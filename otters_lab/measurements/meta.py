@@ -51,7 +51,7 @@ class CaptureMeta(BaseModel):
     @classmethod
     def _names_fit_a_file(cls, value: dict[str, str]) -> dict[str, str]:
         for name, unit in value.items():
-            if not _PARAMETER.fullmatch(name) or name in RESERVED:
+            if not is_parameter_name(name):
                 raise ValueError(f"found the parameter name {name!r}, expected a word that no column of a capture has")
             if not unit:
                 raise ValueError(f'found no unit for {name!r}, expected an SI unit, "1" for plain numbers')
@@ -61,3 +61,8 @@ class CaptureMeta(BaseModel):
         """Names of the fields that differ, the command line aside (a resumed run is typed otherwise)."""
         fields = [name for name in CaptureMeta.model_fields if name != "command"]
         return [name for name in fields if getattr(self, name) != getattr(other, name)]
+
+
+def is_parameter_name(name: str) -> bool:
+    """Whether a parameter or a reading may be called this: a word that no column of a capture has."""
+    return _PARAMETER.fullmatch(name) is not None and name not in RESERVED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,30 @@ def find_pulses(time_s: Array, light: Array, threshold: float) -> list[LightPuls
             )
         )
         begin = fall
+    return found
+
+
+def pulses_at(time_s: Array, edges_s: Sequence[float], width_s: float, uncertainty_s: float) -> list[LightPulse]:
+    """The pulses of a recording without a light column, whose falling edges somebody knows: times [sample] rise, and
+    so do `edges_s`. `width_s` is the same for all; with several edges it must be known.
+    """
+    found = []
+    begin = 0
+    for number, edge_s in enumerate(edges_s):
+        first_dark = int(np.searchsorted(time_s, edge_s, side="right"))
+        after = edges_s[number + 1] - width_s if number + 1 < len(edges_s) else math.inf
+        found.append(
+            LightPulse(
+                edge_s=edge_s,
+                edge_uncertainty_s=uncertainty_s,
+                width_s=width_s,
+                begin=begin,
+                end=int(np.searchsorted(time_s, after)),
+                first_lit=0 if math.isnan(width_s) else int(np.searchsorted(time_s, edge_s - width_s)),
+                first_dark=first_dark,
+            )
+        )
+        begin = first_dark
     return found
 
 

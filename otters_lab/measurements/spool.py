@@ -221,6 +221,12 @@ class Spool:
         self.mark_seam(utc, _FINISHED)
 
     @property
+    def created_utc(self) -> str:
+        """When the spool was begun."""
+        with clear_sqlite_errors(self.path):
+            return str(self._connection.execute("SELECT created_utc FROM about").fetchone()[0])
+
+    @property
     def finished(self) -> bool:
         """Whether `finish` was called."""
         with clear_sqlite_errors(self.path):

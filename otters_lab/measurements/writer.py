@@ -46,12 +46,12 @@ def write_traces(file: h5netcdf.File, spool: Spool, extent: Extent) -> str:
     units = {**SAMPLED, **units_of(spool.meta)}
     file.dimensions = {"trace": extent.n_traces, "sample": extent.n_samples}
     for name, unit in units.items():
-        variable = _create(file, name, extent)
+        variable = create_variable(file, name, extent)
         variable.attrs.update(variable_attributes(name, unit, spool.meta))
         if name in TEXTS:
             variable.attrs["_Encoding"] = "utf-8"
     digest = PayloadDigest()
-    rows = _rows_of_a_chunk(extent)
+    rows = rows_of_a_chunk(extent)
     for start, block in _blocks(spool, rows):
         arrays = {
             "time": np.stack([padded(trace.time_s, extent.n_samples) for _, trace in block]),
@@ -63,7 +63,7 @@ def write_traces(file: h5netcdf.File, spool: Spool, extent: Extent) -> str:
         }
         for name, values in arrays.items():
             dims = ("trace", "sample") if name in SAMPLED else ("trace",)
-            stored = _characters(values, extent.text_bytes[name]) if name in TEXTS else values
+            stored = characters(values, extent.text_bytes[name]) if name in TEXTS else values
             file[name][start : start + len(block)] = stored
             digest.add(name, dims, units[name], values)
     attributes = attributes_of(spool.meta, spool.uid)
@@ -72,13 +72,15 @@ def write_traces(file: h5netcdf.File, spool: Spool, extent: Extent) -> str:
     return digest.hexdigest(attributes)
 
 
-def _rows_of_a_chunk(extent: Extent) -> int:
+def rows_of_a_chunk(extent: Extent) -> int:
+    """How many traces lie in one chunk of samples, and are best written at a time."""
     return min(extent.n_traces, max(1, _CHUNK_BYTES // (8 * extent.n_samples)))
 
 
-def _create(file: h5netcdf.File, name: str, extent: Extent) -> Any:
+def create_variable(file: h5netcdf.File, name: str, extent: Extent) -> Any:
+    """An empty variable of a capture: chunked, compressed, with checksums."""
     if name in SAMPLED:
-        chunks: tuple[int, ...] = (_rows_of_a_chunk(extent), min(extent.n_samples, _CHUNK_BYTES // 8))
+        chunks: tuple[int, ...] = (rows_of_a_chunk(extent), min(extent.n_samples, _CHUNK_BYTES // 8))
         return file.create_variable(name, ("trace", "sample"), "f8", fillvalue=np.nan, chunks=chunks, **_FILTERS)
     if name not in TEXTS:
         kind, fill = ("i8", None) if name in INTEGERS else ("f8", np.nan)
@@ -94,7 +96,7 @@ def _create(file: h5netcdf.File, name: str, extent: Extent) -> Any:
     return file.create_variable(name, ("trace", dimension), "S1", chunks=chunks, **_FILTERS)
 
 
-def _characters(texts: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+def characters(texts: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
     """Texts [trace] as single bytes [trace, width]."""
     encoded = np.array([text.encode() for text in texts], dtype=f"S{width}")
     return encoded.view("S1").reshape(len(texts), width)

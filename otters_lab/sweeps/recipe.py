@@ -213,11 +213,15 @@ class RecipeModel(StrictModel):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe and the text it came from; of one that extends another, the text of both."""
+    """A validated recipe and the text it came from; of one that extends another, the text of both.
+
+    `files` are those that the text came from, its own first, each with its SHA-256.
+    """
 
     path: Path
     text: str
     model: RecipeModel
+    files: tuple[tuple[Path, str], ...] = ()
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -234,7 +238,7 @@ def load_recipe(path: Path) -> Recipe:
 def recipe_from(source: TomlText) -> Recipe:
     """A recipe from TOML that was read already."""
     merged = _extended(source, ())
-    return Recipe(source.path, merged.text, load_model(RecipeModel, _with_table(merged)))
+    return Recipe(source.path, merged.text, load_model(RecipeModel, _with_table(merged)), merged.files)
 
 
 def _extended(source: TomlText, chain: tuple[Path, ...]) -> TomlText:
@@ -256,7 +260,8 @@ def _extended(source: TomlText, chain: tuple[Path, ...]) -> TomlText:
     above = f"{source.text}\n# --- extends {name} ---\n"
     first = above.count("\n") + 1
     parts = tuple((file, line + first - 1) for file, line in base.parts or ((base.path, 1),))
-    return TomlText(source.path, above + base.text, _merged(base.data, own), ((source.path, 1), *parts))
+    whole, files = _merged(base.data, own), (*source.files, *base.files)
+    return TomlText(source.path, above + base.text, whole, ((source.path, 1), *parts), files)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

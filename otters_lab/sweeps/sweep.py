@@ -245,7 +245,7 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, options: SweepO
         attributes=attributes,
         plan_digest=plan.digest,
         planned_traces=len(plan),
-        inputs=[*options.inputs, *_light_input(bench)],
+        inputs=[*options.inputs, *_light_input(bench), *_read_inputs(plan, bench)],
         config={**model.model_dump(exclude={"budget"}), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": model.order.seed},
         command=command_line(),
@@ -268,3 +268,11 @@ def _history(place: Path, dark_time_s: float) -> History | None:
 def _light_input(bench: BenchFile) -> list[InputRef]:
     path, light = bench.light_calibration_path, bench.light_calibration
     return [] if path is None or light is None else [reference(path, "light calibration", light.header.uid)]
+
+
+def _read_inputs(plan: Plan, bench: BenchFile) -> list[InputRef]:
+    """What people wrote, as it was read; the text stands in the capture too, for when a file was changed since."""
+    read = {"recipe": plan.recipe.files, "bench": bench.files}
+    return [
+        InputRef(role=role, name=path.name, sha256=sha256) for role, files in read.items() for path, sha256 in files
+    ]

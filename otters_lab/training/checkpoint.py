@@ -29,13 +29,20 @@ from otters_lab.core.files import (
     sha256_file,
     write_atomically,
 )
-from otters_lab.core.provenance import Header, parse_header, validated
+from otters_lab.core.provenance import Header, validated
 from otters_lab.core.tomlfile import StrictModel
+from otters_lab.training.checkpoint_files import (
+    CALIBRATION,
+    CONFIG,
+    LOG,
+    PROVENANCE,
+    SITES,
+    TEACHER,
+    WEIGHTS,
+    check_files,
+)
 from otters_lab.ttfs.convert import CodeConfig, convert
 from otters_lab.ttfs.statistics import SiteSummary
-
-CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
-TEACHER, LOG, PROVENANCE = "teacher", "training.jsonl", "otters.prov.json"
 
 
 class Section(StrictModel):
@@ -131,33 +138,6 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     sites = validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
     calibration = read_bytes(folder / CALIBRATION) if (folder / CALIBRATION).exists() else None
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
-
-
-def check_files(folder: Path) -> Header:
-    """Compares every file of a checkpoint with its recorded hash; returns the header.
-
-    Raises
-    ------
-    DamagedFileError
-        if one is missing or altered, or a file stands there that the record does not know.
-    """
-    path = folder / PROVENANCE
-    record = read_json(path)
-    files = record.pop("files", None) if isinstance(record, dict) else None
-    header = parse_header(path, record)
-    if not isinstance(files, dict) or sha256_bytes(canonical_json(files)) != header.payload_digest:
-        raise DamagedFileError(path, "its list of files does not match its payload digest")
-    for name, recorded in files.items():
-        if not (folder / name).is_file():
-            raise DamagedFileError(folder / name, f"is missing, but recorded in {PROVENANCE}")
-        actual = sha256_file(folder / name)
-        if actual != recorded:
-            raise DamagedFileError(
-                folder / name, f"sha256 {actual[:12]}... does not match the {str(recorded)[:12]}... in {PROVENANCE}"
-            )
-    if CALIBRATION not in files and (folder / CALIBRATION).exists():
-        raise DamagedFileError(folder / CALIBRATION, f"is not recorded in {PROVENANCE}: it was put there later")
-    return header
 
 
 def _read_config(path: Path) -> tuple[ViTConfig, Section | None]:

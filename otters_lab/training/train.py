@@ -12,7 +12,8 @@ from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header
-from otters_lab.training.checkpoint import LOG, PROVENANCE, Section, write_checkpoint
+from otters_lab.training.checkpoint import Section, write_checkpoint
+from otters_lab.training.checkpoint_files import LOG, PROVENANCE
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log

@@ -39,6 +39,7 @@ def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
 def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
     """A TOML file is of the kind whose top-level keys it shares most."""
     from otters_lab.instruments.benchfile import BenchFile, load_bench
+    from otters_lab.measurements.mapping import MappingFile, load_mapping
     from otters_lab.sweeps.recipe import RecipeModel
     from otters_lab.training.config import TrainingConfig, read_config
 
@@ -47,16 +48,20 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
         "bench": BenchFile,
         "recipe": RecipeModel,
         "training configuration": TrainingConfig,
+        "import mapping": MappingFile,
     }
     shared = {kind: len(set(model.model_fields) & set(source.data)) for kind, model in models.items()}
     kind = max(shared, key=lambda name: shared[name])
     if shared[kind] == 0:
-        raise InputError("has no key of a bench, a recipe or a training configuration", file=path)
+        raise InputError("has no key of a bench, a recipe, a training configuration or an import mapping", file=path)
     if kind == "bench":
         found = load_bench(path)
         return {"kind": kind, "summary": f"{found.name}, backend {found.backend}, {len(found.devices)} devices"}
     if kind == "recipe":
         return _check_recipe(source, bench)
+    if kind == "import mapping":
+        options, _ = load_mapping(path)
+        return {"kind": kind, "summary": f"time in {options.time!r}, current in {options.current!r}"}
     config = read_config(path)
     return {"kind": kind, "summary": f"{len(config.stages)} stages"}
 

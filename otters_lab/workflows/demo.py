@@ -18,7 +18,7 @@ from otters_lab.reports.figures import calibration_figure, capture_figure
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import SweepOptions
-from otters_lab.training.checkpoint import PROVENANCE, check_files
+from otters_lab.training.checkpoint_files import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
 from otters_lab.workflows.networks import checkpoint_energy, evaluate_checkpoint, train_on_calibration

@@ -17,7 +17,8 @@ from otters_lab.core.provenance import new_header, reference, write_sidecar
 from otters_lab.energy.constants import MEAN_HOPS
 from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
-from otters_lab.training.checkpoint import CALIBRATION, Checkpoint, load_checkpoint
+from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
+from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import TrainingConfig, read_config
 from otters_lab.training.evaluate import EvaluationResult, evaluate
 from otters_lab.training.train import TrainResult, train
@@ -84,7 +85,7 @@ def evaluate_checkpoint(
     checkpoint = load_checkpoint(folder)
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
     readers = sampled_readers(scaled(calibration.device_model(), noise), 2**checkpoint.section.code.bits)
-    inputs = []
+    inputs = [reference(folder / PROVENANCE, "checkpoint", checkpoint.header.uid)]
     if capture_path is not None:
         readers[REPLAYED] = replayed_reader(capture_path, calibration, 2**checkpoint.section.code.bits)
         inputs.append(reference(capture_path, "capture"))

@@ -46,3 +46,24 @@ def test_the_real_recordings_end_in_verdicts_and_not_in_an_exception(cli, tmp_pa
     assert all(row["law"] in ("exp", "biexp", "kww", "power", "unified", "line") for row in rows)
     # An honest verdict: with 1/f noise like this, no trace is without a remark on what it cannot tell.
     assert all(row["notes"] for row in rows)
+
+
+def test_a_mapping_file_and_captures_are_imported_by_the_same_command(cli, tmp_path):
+    (tmp_path / "a.csv").write_text("0;1,5;0\n1;9,5;5\n2;7,5;0\n3;6,5;0\n")
+    columns = 'time = { name = "1", unit = "ms" }\ncurrent = { name = "2", unit = "nA" }\nlight = { name = "3" }\n'
+    (tmp_path / "map.toml").write_text(
+        f'decimal = ","\nheadings = false\n[columns]\n{columns}[constants]\nchip = "A"\n'
+    )
+    code, out, _ = cli("check", tmp_path / "map.toml")
+    assert (code, out.endswith("ok, import mapping: time in '1', current in '2'\n")) == (0, True)
+    mapped, both = tmp_path / "mapped.h5", tmp_path / "both.h5"
+    code, out, err = cli("import", tmp_path / "a.csv", "-o", mapped, "--mapping", tmp_path / "map.toml", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["traces"], json.loads(out)["origin"]) == (1, "imported")
+    code, out, _ = cli("import", mapped, "-o", both)
+    assert (code, out) == (0, f"{both}: 1 traces from 1 files, origin imported\n")
+    code, _, err = cli("import", tmp_path / "a.csv", "-o", tmp_path / "c.h5", "--mapping", tmp_path / "map.toml",
+                       "--time", "1")  # fmt: skip
+    assert (code, "--mapping says which columns" in err) == (2, True)
+    mapped.write_bytes(mapped.read_bytes()[:-1])
+    assert cli("import", mapped, "-o", tmp_path / "d.h5")[0] == 4

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ["torch", "matplotlib", "transformers", "pint", "dask", "scipy", "pandas", "h5py", "pymeasure", "lmfit"]
+HEAVY = [
+    *("torch", "matplotlib", "transformers", "pint", "dask", "scipy", "pandas", "h5py", "pymeasure", "lmfit"),
+    *("xarray", "h5netcdf", "pyarrow", "numpy"),
+]
 
 
 @pytest.mark.parametrize("statement", ["import otters_lab", "import otters_lab.cli.main"])

@@ -1,0 +1,39 @@
+"""The files of a checkpoint and their hashes; needs nothing that loads a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from otters_lab.core.errors import DamagedFileError
+from otters_lab.core.files import canonical_json, read_json, sha256_bytes, sha256_file
+from otters_lab.core.provenance import Header, parse_header
+
+CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
+TEACHER, LOG, PROVENANCE = "teacher", "training.jsonl", "otters.prov.json"
+
+
+def check_files(folder: Path) -> Header:
+    """Compares every file of a checkpoint with its recorded hash; returns the header.
+
+    Raises
+    ------
+    DamagedFileError
+        if one is missing or altered, or a file stands there that the record does not know.
+    """
+    path = folder / PROVENANCE
+    record = read_json(path)
+    files = record.pop("files", None) if isinstance(record, dict) else None
+    header = parse_header(path, record)
+    if not isinstance(files, dict) or sha256_bytes(canonical_json(files)) != header.payload_digest:
+        raise DamagedFileError(path, "its list of files does not match its payload digest")
+    for name, recorded in files.items():
+        if not (folder / name).is_file():
+            raise DamagedFileError(folder / name, f"is missing, but recorded in {PROVENANCE}")
+        actual = sha256_file(folder / name)
+        if actual != recorded:
+            raise DamagedFileError(
+                folder / name, f"sha256 {actual[:12]}... does not match the {str(recorded)[:12]}... in {PROVENANCE}"
+            )
+    if CALIBRATION not in files and (folder / CALIBRATION).exists():
+        raise DamagedFileError(folder / CALIBRATION, f"is not recorded in {PROVENANCE}: it was put there later")
+    return header

@@ -1,0 +1,88 @@
+"""Finds the files that went into an artefact: beside it, in its workspace, and where else one is told to look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from otters_lab.core.files import files_below, sha256_file
+from otters_lab.core.provenance import SIDECAR, InputRef
+from otters_lab.training.checkpoint_files import PROVENANCE
+from otters_lab.workflows.workspace import FOLDERS
+
+_WORKSPACE = (*FOLDERS, "networks")
+
+
+class Found(NamedTuple):
+    """A file whose hash is the recorded one; or `altered`: one that bears the name, or the uid, with another hash."""
+
+    path: Path | None
+    altered: Path | None = None
+
+
+class Finder:
+    """Looks in the folder of `root`, in the workspace around it, and in `places` with all folders below."""
+
+    def __init__(self, root: Path, places: Sequence[Path] = ()) -> None:
+        home = root.resolve() if root.is_dir() else root.resolve().parent
+        self._files = list(dict.fromkeys([*_files_in(home), *_workspace_files(home), *_below(places)]))
+        self._hash = cache(sha256_file)
+        self._beside = cache(_said_beside)
+
+    def find(self, wanted: InputRef) -> Found:
+        """The file of an input: by its name, else by what its sidecar says, else by its hash among files of its kind.
+
+        What a sidecar says only points to a file; the file's own bytes decide.
+        """
+        named = [path for path in self._files if path.name == wanted.name]
+        told = [path for path in self._files if wanted.uid is not None and self._beside(path)[0] == wanted.uid]
+        told += [path for path in self._files if self._beside(path)[1] == wanted.sha256]
+        alike = [path for path in self._files if path.suffix == Path(wanted.name).suffix]
+        lone = [path for path in alike if self._beside(path) == (None, None)]
+        for path in dict.fromkeys([*named, *told, *lone]):
+            if self._hash(path) == wanted.sha256:
+                return Found(path)
+        return Found(None, next(self._altered(wanted, named, told), None))
+
+    def _altered(self, wanted: InputRef, named: Iterable[Path], told: Iterable[Path]) -> Iterator[Path]:
+        """Files that were the input once. One of the same name that says it is another artefact was not."""
+        yield from (path for path in told if self._beside(path)[0] == wanted.uid)
+        for path in named:
+            uid = self._beside(path)[0]
+            if wanted.uid is None or uid is None or uid == wanted.uid:
+                yield path
+
+
+def _said_beside(path: Path) -> tuple[str | None, str | None]:
+    """uid and SHA-256 by the sidecar, unchecked."""
+    beside = path if path.name == PROVENANCE else path.with_name(path.name + SIDECAR)
+    try:
+        record = json.loads(beside.read_bytes())
+        return record.get("uid"), record.get("file_sha256")
+    except (OSError, ValueError, AttributeError):
+        return None, None
+
+
+def _workspace_files(home: Path) -> Iterator[Path]:
+    """Files in the workspace that `home` lies in: the nearest folder above with at least two of a workspace's."""
+    for folder in (home, *home.parents):
+        if sum((folder / name).is_dir() for name in FOLDERS) >= 2:
+            yield from _below([folder / name for name in _WORKSPACE])
+            return
+
+
+def _below(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        yield from (path for path in files_below(place.resolve()) if _counts(path))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if _counts(path))
+
+
+def _counts(path: Path) -> bool:
+    is_record = path.name.endswith(SIDECAR) and path.name != PROVENANCE
+    return path.is_file() and not is_record and not path.name.startswith(".")
