@@ -58,9 +58,14 @@ class CaptureMeta(BaseModel):
         return value
 
     def differences(self, other: CaptureMeta) -> list[str]:
-        """Names of the fields that differ, the command line aside (a resumed run is typed otherwise)."""
-        fields = [name for name in CaptureMeta.model_fields if name != "command"]
-        return [name for name in fields if getattr(self, name) != getattr(other, name)]
+        """Names of the fields that differ, what a resumed run may have otherwise aside: command line, files' names."""
+        mine, others = ({**meta.model_dump(exclude={"command"}), "inputs": meta.hashes} for meta in (self, other))
+        return [name for name in mine if mine[name] != others[name]]
+
+    @property
+    def hashes(self) -> list[tuple[str, str]]:
+        """Role and SHA-256 of each input."""
+        return [(reference.role, reference.sha256) for reference in self.inputs]
 
 
 def is_parameter_name(name: str) -> bool:

@@ -50,7 +50,7 @@ def test_the_catalogue_of_a_folder_is_searched_and_ends_with_4_where_a_file_is_d
 
 
 def test_a_trace_shows_the_chain_and_ends_with_what_it_found(cli, root, tmp_path):
-    for folder in ("measurements", "calibration"):
+    for folder in ("instruments", "sweeps", "measurements", "calibration"):
         shutil.copytree(root / folder, tmp_path / folder)
     calibration = tmp_path / "calibration" / "reference.json"
     code, out, err = cli("trace", calibration)

@@ -33,9 +33,13 @@ def test_every_file_of_a_workspace_checks_out_together(cli, root):
         path
         for folder in ("instruments", "sweeps", "measurements", "calibration")
         for path in (root / folder).iterdir()
+        if path.name != "conditions.toml"
     ]
     code, out, err = cli("check", *files, "--bench", root / "instruments/virtual.toml", "--json")
     assert code == 0, err
+    conditions = [root / folder / "conditions.toml" for folder in ("instruments", "sweeps")]
+    assert cli("check", *conditions, "--bench", conditions[0])[0] == 0
+    assert cli("check", conditions[1], "--bench", root / "instruments/virtual.toml")[0] == 2  # it has no gate
     kinds = {facts["kind"] for facts in json.loads(out)}
     assert kinds == {"bench", "recipe", "capture", "calibration", "provenance"}
 

@@ -53,7 +53,7 @@ def test_the_loop_closes_a_recipe_in_irradiance_is_driven_as_the_closed_form_say
     # power = 5 uW/V * (drive - 0.1 V), irradiance = power / 0.05 mm^2
     for irradiance_W_m2 in (100.0, 400.0):
         assert at[irradiance_W_m2] == pytest.approx(0.1 + irradiance_W_m2 * 5e-8 / 5e-6, rel=1e-6)
-    assert [ref.role for ref in capture.header.inputs] == ["light calibration"]
+    assert [ref.role for ref in capture.header.inputs] == ["light calibration", "recipe", "bench"]
     assert load_bench(named).light_calibration.header.origin == "synthetic"
 
 

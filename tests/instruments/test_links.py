@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from pyvisa.constants import Lock, StatusCode
 from pyvisa.errors import VisaIOError
 
 from otters_lab.core.errors import InstrumentError
+from otters_lab.core.log import logger
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.replies import LinkError
@@ -20,6 +23,17 @@ from otters_lab.instruments.virtual.server import serving
 from otters_lab.instruments.virtual.visalib import TwinLibrary
 
 ADDRESS = "GPIB0::18::INSTR"
+
+
+@contextmanager
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Our log's lines reach caplog, also after a command has configured the log for itself."""
+    propagate, logger.propagate = logger.propagate, True
+    try:
+        with caplog.at_level(logging.INFO, logger=logger.name):
+            yield
+    finally:
+        logger.propagate = propagate
 
 
 def session_of(twins: VirtualBench) -> Any:
@@ -98,7 +112,7 @@ def test_a_library_that_offers_no_lock_is_used_without_one_and_says_so(
         raise error
 
     monkeypatch.setattr(TwinLibrary, "lock", lock)
-    with caplog.at_level(logging.INFO):
+    with heard(caplog):
         link = open_link("meter", shipped.meter, twins.library)
     assert any("lock" in message for message in caplog.messages)
     assert identify(link, shipped.meter, shipped) == twins.meter.identity
@@ -118,7 +132,7 @@ def test_a_lock_that_fails_otherwise_is_a_broken_link(
 def test_over_tcp_pyvisa_py_offers_none_and_the_link_works(
     shipped: BenchFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(shipped) as served, caplog.at_level(logging.INFO):
+    with serving(shipped) as served, heard(caplog):
         link = open_link("meter", served.meter, "@py")
         assert "MODEL 2450" in identify(link, served.meter, served)
         link.hang_up()
