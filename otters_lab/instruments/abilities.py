@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -31,6 +31,12 @@ def _evidence(map_: AttributeMap | None) -> str:
 
 def _names(map_: AttributeMap, word: str) -> str:
     return "names" if word in map_.attributes else "has no"
+
+
+def _unproved(name: str, map_: AttributeMap | None, error_query: str | None) -> dict[str, Any]:
+    """What every driver that is none of ours has in common: nothing stands behind it, and it has no twin."""
+    said = {"model": name, "validated": "none", "evidence": _evidence(map_), "build": "", "twin": ""}
+    return {**said, "error_query": error_query, "map": map_}
 
 
 class MeterAbilities(StrictModel):
@@ -61,13 +67,7 @@ class MeterAbilities(StrictModel):
     def as_driver(self, name: str, map_: AttributeMap | None, error_query: str | None) -> MeterDriver:
         """As the registry states it for drivers of ours. A mapped one is paced by software and gives no trigger."""
         return MeterDriver(
-            model=name,
-            validated="none",
-            evidence=_evidence(map_),
-            build="",
-            twin="",
-            error_query=error_query,
-            map=map_,
+            **_unproved(name, map_, error_query),
             ranges_A=tuple(self.ranges),
             nplc=(0.0, math.inf) if self.nplc is None else (self.nplc[0], self.nplc[1]),
             interval_s=(self.interval[0], self.interval[1]),
@@ -110,13 +110,7 @@ class LightAbilities(StrictModel):
         # Without a delay of its own a pulse that software begins is delayed by us, a triggered one by nobody.
         delay = self.delay or ([0.0, _OUR_DELAY_S] if software else [0.0, 0.0])
         return LightDriver(
-            model=name,
-            validated="none",
-            evidence=_evidence(map_),
-            build="",
-            twin="",
-            error_query=error_query,
-            map=map_,
+            **_unproved(name, map_, error_query),
             width_s=(self.width[0], self.width[1]),
             delay_s=(delay[0], delay[1]),
             drive_V={load: (self.drive[0], self.drive[1])},
@@ -127,12 +121,10 @@ class LightAbilities(StrictModel):
 
 def unknown_switch(name: str, map_: AttributeMap | None, error_query: str | None) -> SwitchDriver:
     """A switch of the lab's own, or a mapped one; its channels are plain numbers, or what the class takes."""
-    evidence = _evidence(map_)
+    said = _unproved(name, map_, error_query)
     if map_ is not None and "closed" not in map_.attributes:
-        evidence += "; its channels are not confirmed: the map has no closed"
-    return SwitchDriver(
-        model=name, validated="none", evidence=evidence, build="", twin="", error_query=error_query, map=map_
-    )
+        said["evidence"] += "; its channels are not confirmed: the map has no closed"
+    return SwitchDriver(**said)
 
 
 class BiasAbilities(StrictModel):
@@ -144,13 +136,7 @@ class BiasAbilities(StrictModel):
     def as_driver(self, name: str, map_: AttributeMap | None, error_query: str | None) -> BiasDriver:
         """As the registry states it for drivers of ours."""
         return BiasDriver(
-            model=name,
-            validated="none",
-            evidence=_evidence(map_),
-            build="",
-            twin="",
-            error_query=error_query,
-            map=map_,
+            **_unproved(name, map_, error_query),
             bias_V=self.bias,
             compliance_A=(self.compliance[0], self.compliance[1]),
         )
@@ -164,19 +150,11 @@ class StageAbilities(StrictModel):
     def as_driver(self, name: str, map_: AttributeMap | None, error_query: str | None) -> StageDriver:
         """As the registry states it for drivers of ours."""
         return StageDriver(
-            model=name,
-            validated="none",
-            evidence=_evidence(map_),
-            build="",
-            twin="",
-            error_query=error_query,
-            map=map_,
+            **_unproved(name, map_, error_query),
             temperature_K=(self.temperature[0], self.temperature[1]),
         )
 
 
 def own_power_meter(name: str, map_: AttributeMap | None, error_query: str | None) -> PowerDriver:
     """A power meter of the lab's own, or a mapped one."""
-    return PowerDriver(
-        model=name, validated="none", evidence=_evidence(map_), build="", twin="", error_query=error_query, map=map_
-    )
+    return PowerDriver(**_unproved(name, map_, error_query))

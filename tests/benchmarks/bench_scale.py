@@ -26,7 +26,8 @@ MILLION = """
 devices = "1"
 repeats = 1
 window = "1 s"
-light = { drive = { from = "1 V", to = "5 V", points = 1000 }, width = { from = "10 ms", to = "200 ms", points = 1000 } }
+light.drive = { from = "1 V", to = "5 V", points = 1000 }
+light.width = { from = "10 ms", to = "200 ms", points = 1000 }
 bias = { voltage = "100 mV" }
 sampling = { dark = "100 ms", decay = "1 s", interval = "2 ms", aperture = "1 ms", range = "1 uA" }
 recovery = { dark_time = "5 s" }

@@ -24,7 +24,7 @@ from typing import Any
 
 from otters_lab.core.tomlfile import TomlText
 from otters_lab.instruments.benchfile import BenchFile, bench_of
-from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.virtual.assemble import build_virtual
 

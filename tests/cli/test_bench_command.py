@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import otters_lab
-from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.virtual.keithley2450 import Keithley2450Twin
 
 

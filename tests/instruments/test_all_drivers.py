@@ -19,13 +19,9 @@ from otters_lab.instruments.benchfile import BenchFile, MeterEntry, load_bench
 from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
 from otters_lab.instruments.drivers.entries import Entry, MeterDriver, Validated, load
 from otters_lab.instruments.drivers.mapped import load_class, map_problems
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.drivers.options import NAMES
-from otters_lab.instruments.drivers.registry import (
-    LIGHTS,
-    METERS,
-    SWITCHES,
-    build,
-)
+from otters_lab.instruments.drivers.registry import LIGHTS, SWITCHES, build
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 

@@ -13,7 +13,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
-from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.virtual.assemble import VirtualBench
 

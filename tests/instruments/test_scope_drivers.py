@@ -18,7 +18,7 @@ from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.drivers.blocks import read_block
 from otters_lab.instruments.drivers.dsox1102g import DSOX1102G
 from otters_lab.instruments.drivers.dsox1102g_meter import DSOX1102GMeter
-from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.drivers.sds1000xhd import SiglentSDS1000XHD
 from otters_lab.instruments.drivers.sds1000xhd_meter import SDS1000XHDMeter
 from otters_lab.instruments.roles import Meter, MeterSettings, ReadingFlag

@@ -11,7 +11,7 @@ from otters_lab.instruments import benchtables as module
 from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.instruments.drivers.registry import METERS
+from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.timing import level_times_s, timing
 
 # t_k/t_15 of the published fit, k = 1..15 (paper.md, section 3).
