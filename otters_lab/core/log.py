@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 logger = logging.getLogger("otters_lab")
 
@@ -19,11 +20,36 @@ def configure_logging(verbose: bool = False) -> None:
     logger.propagate = False
 
 
+class Bar:
+    """A bar with ETA; without one (`bar` None) it shows nothing."""
+
+    def __init__(self, bar: Any = None, task: Any = None) -> None:
+        self._bar = bar
+        self._task = task
+
+    def __call__(self, n: int) -> None:
+        """`n` more are done."""
+        if self._bar is not None:
+            self._bar.advance(self._task, n)
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """In here the terminal is as it was before the bar: a live bar swallows a prompt that ends in no newline."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
+
+
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with ETA on a terminal, nothing elsewhere. Yields `advance(n)`."""
+def progress(description: str, total: int) -> Iterator[Bar]:
+    """A bar with ETA on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda n: None
+        yield Bar()
         return
     from rich.console import Console
     from rich.progress import (
@@ -45,4 +71,4 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda n: bar.advance(task, n)
+        yield Bar(bar, task)

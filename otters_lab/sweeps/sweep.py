@@ -10,7 +10,7 @@ from typing import Any
 
 from otters_lab.core.clock import iso_utc
 from otters_lab.core.errors import InputError, RefusedError
-from otters_lab.core.log import logger, progress
+from otters_lab.core.log import Bar, logger, progress
 from otters_lab.core.protocols import DecaySource, Trace, TraceKey
 from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.bench import Bench, open_bench
@@ -193,7 +193,7 @@ def _take_all(
             done=_known(spool) if resumed_from else lambda key: False,
             seam=seam,
             dark_time_s=model.recovery.dark_time,
-            ask=_asking(options.ask, open_, feed) if options.ask else None,
+            ask=_asking(options.ask, open_, feed, advance) if options.ask else None,
             budget_s=model.budget,
         )
         return run_plan(
@@ -205,13 +205,16 @@ def _known(spool: Spool) -> Callable[[TraceKey], bool]:
     return lambda key: key in spool
 
 
-def _asking(ask: Callable[[PlannedTrace], Answer], open_: Bench, feed: Feed) -> Callable[[PlannedTrace], Answer]:
+def _asking(
+    ask: Callable[[PlannedTrace], Answer], open_: Bench, feed: Feed, bar: Bar
+) -> Callable[[PlannedTrace], Answer]:
     """Asks, with the feed told; Ctrl-C at the question ends the run, later ones pause again."""
 
     def asking(planned: PlannedTrace) -> Answer:
         feed.write("paused")
         open_.pause_first(None)
-        answer = ask(planned)
+        with bar.cleared():
+            answer = ask(planned)
         open_.pause_first(lambda: logger.warning("pausing after this trace; Ctrl-C again stops now"))
         return answer
 
