@@ -29,6 +29,22 @@ def test_the_road_runs_command_by_command(root, tmp_path):
     assert (tmp_path / "lab" / "networks" / "digits" / "evaluation.json").exists()
 
 
+def test_the_capture_goes_out_as_parquet_and_pandas_opens_it(root, tmp_path):
+    (commands,) = [block for block in blocks(root, "sh") if "read_parquet" in block]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "measurements").symlink_to(root / "measurements")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Name: current_A, Length: 400" in done.stdout
+
+
 def test_the_python_snippets_run(root, monkeypatch):
     monkeypatch.chdir(root)
     snippets = blocks(root, "python")
