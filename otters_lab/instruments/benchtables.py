@@ -12,10 +12,11 @@ from otters_lab.core.quantity import Amperes, Fraction, Kelvin, Seconds, Volts, 
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.instruments.abilities import LightAbilities, MeterAbilities, unknown_switch
 from otters_lab.instruments.drivers.entries import LightDriver, MeterDriver, SwitchDriver
+from otters_lab.instruments.drivers.lights import LIGHTS
 from otters_lab.instruments.drivers.mapped import is_mapped
 from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.drivers.options import NAMES, MeterOptions, not_offered
-from otters_lab.instruments.drivers.registry import LIGHTS, SWITCHES
+from otters_lab.instruments.drivers.switches import SWITCHES
 from otters_lab.instruments.entrytables import InstrumentEntry, NotNegative, Positive, known_driver
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 

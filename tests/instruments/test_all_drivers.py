@@ -18,10 +18,12 @@ import otters_lab.instruments.drivers as package
 from otters_lab.instruments.benchfile import BenchFile, MeterEntry, load_bench
 from otters_lab.instruments.drivers.conditions import BIASES, POWER_METERS, STAGES
 from otters_lab.instruments.drivers.entries import Entry, MeterDriver, Validated, load
+from otters_lab.instruments.drivers.lights import LIGHTS
 from otters_lab.instruments.drivers.mapped import load_class, map_problems
 from otters_lab.instruments.drivers.meters import METERS
 from otters_lab.instruments.drivers.options import NAMES
-from otters_lab.instruments.drivers.registry import LIGHTS, SWITCHES, build
+from otters_lab.instruments.drivers.registry import build
+from otters_lab.instruments.drivers.switches import SWITCHES
 from otters_lab.instruments.setups import AmplifierTable, LedTable
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 

@@ -17,7 +17,7 @@ from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.drivers.dc2200 import DC2200, DC2200Light
-from otters_lab.instruments.drivers.registry import LIGHTS
+from otters_lab.instruments.drivers.lights import LIGHTS
 from otters_lab.instruments.refusals import violations
 from otters_lab.instruments.roles import LightSource, SoftwareStarted
 from otters_lab.instruments.setups import LedTable

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import otters_lab.instruments.session as session_module
 from otters_lab.core.errors import InputError, InstrumentError
 from otters_lab.instruments.benchfile import BenchFile, load_bench
-from otters_lab.instruments.drivers.registry import LIGHTS
+from otters_lab.instruments.drivers.lights import LIGHTS
 from otters_lab.instruments.lightcal import LightCalibration, write_light_calibration
 from otters_lab.instruments.lightsweep import OFF_ORDER, LightSweep, check_sweep, measure, parse_drives, sweep_light
 from otters_lab.instruments.session import open_session
