@@ -110,7 +110,7 @@ class Cluster:
             wanted = "pip install 'otters-lab[cluster]'"
             raise InputError("dask.distributed is not installed", expected=wanted) from None
         lost: list[Chunk] = []
-        with Client(self.address, timeout=30, set_as_default=False) as client:
+        with Client(self.address, timeout=30) as client:
             held = client.scatter(work, broadcast=True)
             waiting = {client.submit(_do, held, chunk, pure=False): chunk for chunk in chunks}
             while waiting:

@@ -129,14 +129,15 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
             "holds no usable trace", file=captures[0].path, key=None if point is None else f"point {point}"
         )
     width = max(t.shape[1] for t in times)
-    time_s, current_A = (np.concatenate([_padded(part, width) for part in parts]) for parts in (times, currents))
+    time_s, current_A = (np.concatenate([padded_to(part, width) for part in parts]) for parts in (times, currents))
     start = pd.to_datetime(table["start_utc"], utc=True, format="ISO8601")
     table["elapsed_s"] = (start - start.min()).dt.total_seconds()
     table["device_code"] = pd.factorize(table["chip"].astype(str) + "/" + table["device"].astype(str), sort=True)[0]
     return Selection(time_s, current_A, table, names, _window(captures, window_s, time_s), dropped)
 
 
-def _padded(part: Array, width: int) -> Array:
+def padded_to(part: Array, width: int) -> Array:
+    """Traces [trace, sample] with NaN up to `width` samples."""
     return np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan)
 
 
