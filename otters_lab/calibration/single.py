@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import lmfit
@@ -22,6 +22,7 @@ Status = Literal["ok", "not converged", "at bound", "not identified"]
 # A minimum is one where the model's plane at it holds less than this share of the residual (Bates and Watts 1981).
 _STATIONARY = 1e-4
 _SINGULAR = 1e-11  # smallest to largest singular value of the Jacobian, its columns brought to length 1
+_MUTE = 1e-4  # what a shift of the edge by its sd adds to chi-square, below which t0 is not fitted
 _EXACT = 1e-24  # of the data's sum of squares: nothing is left but rounding
 MAX_EVALUATIONS = 100  # a decay's fit takes ten to forty; one that runs along a valley never arrives
 
@@ -190,7 +191,8 @@ def fit_law(
     ----------
     t, y : [sample] mid-aperture times (s) after the edge, currents (A).
     aperture_s : the law is averaged over it.
-    edge_sd_s : sd of the edge's time. With it (not None, not 0) t0 is fitted under the prior N(0, edge_sd_s**2).
+    edge_sd_s : sd of the edge's time. With it (not None, not 0) t0 is fitted under the prior N(0, edge_sd_s**2),
+        unless the trace says nothing of it: then it is 0 and its error the prior's.
     noise_sd : sd of a reading (A), taken as known; without it, from the residuals.
     start : by name, instead of the law's guess.
     max_evaluations : after which the search gives up, and the status says so.
@@ -220,12 +222,18 @@ def fit_law(
         for _ in range(1 if noise_sd is not None else 2):
             if noise_sd is None:
                 sd = _rms(problem.misfit(result.params), len(free))
+            told = float(np.sum((problem.seen(result.params).slope * edge_sd_s / sd) ** 2))
+            if told < _MUTE:
+                break
             problem = _Problem(law, t, scaled, aperture_s, sd, edge_sd_s)
             start_again = result.params.copy()
             highest = 8 * edge_sd_s if aperture_s > 0 else min(8 * edge_sd_s, 0.999 * float(t[0]))
             start_again["t0"].set(min=-8 * edge_sd_s, max=highest, vary=True)
             minimizer, result = problem.solve(start_again, max_evaluations, scale_covariance=False)
-    return _judged(law, problem, minimizer, result, frame, len(free))
+    fit = _judged(law, problem, minimizer, result, frame, len(free))
+    if edge_sd_s and "t0" not in fit.values:  # the trace says nothing of it: what was known of it still holds
+        return replace(fit, values={**fit.values, "t0": 0.0}, errors={**fit.errors, "t0": edge_sd_s})
+    return fit
 
 
 def _rms(misfit: Array, n_free: int) -> float:
