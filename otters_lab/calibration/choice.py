@@ -27,7 +27,7 @@ class TraceVerdict:
     status : of the fit of `law`, "ok" or why its numbers are not to be used as they stand (see `LawFit`).
     polarity : "falls" or "rises" after the light goes off: its last quarter against its first.
     errors : standard errors, widened for correlated residuals: by sqrt(samples/n_effective).
-    aic, bic : of each law less the best, with the effective number of samples.
+    aic, bic : of each law less the best whose search arrived, with the effective number of samples.
     """
 
     law: str

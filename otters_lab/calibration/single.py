@@ -23,6 +23,7 @@ Status = Literal["ok", "not converged", "at bound", "not identified"]
 _STATIONARY = 1e-4
 _SINGULAR = 1e-11  # smallest to largest singular value of the Jacobian, its columns brought to length 1
 _MUTE = 1e-4  # what a shift of the edge by its sd adds to chi-square, below which t0 is not fitted
+_ENDLESS = 1e3  # records: a search that passes this on its way tells no time constant
 _EXACT = 1e-24  # of the data's sum of squares: nothing is left but rounding
 MAX_EVALUATIONS = 100  # a decay's fit takes ten to forty; one that runs along a valley never arrives
 
@@ -320,7 +321,17 @@ def _judged(law: Law, problem: _Problem, minimizer: lmfit.Minimizer, result: Any
         name: frame.error(name, result.params[name].stderr) if result.params[name].vary else None for name in reported
     }
     inside = np.array([parameter.name not in at_bound for parameter in free])
-    status, because = _status(law, result, jacobian[:, inside], residual, problem.y, values, errors, at_bound)
+    status, because = _status(
+        law,
+        result,
+        jacobian[:, inside],
+        residual,
+        problem.y,
+        float(np.max(np.abs(problem.t))),
+        values,
+        errors,
+        at_bound,
+    )
     t0 = float(result.params["t0"].value)
     return LawFit(
         law=law,
@@ -346,6 +357,7 @@ def _status(
     jacobian: Array,
     residual: Array,
     y: Array,
+    length: float,
     values: dict[str, float],
     errors: dict[str, float | None],
     at_bound: list[str],
@@ -359,6 +371,10 @@ def _status(
     basis, singular, _ = np.linalg.svd(jacobian / lengths, full_matrices=False)
     exact = float(residual @ residual) <= _EXACT * float(y @ y)
     share = 0.0 if exact else float(np.linalg.norm(basis.T @ residual) / np.linalg.norm(residual))
+    endless = [p.name for p in law.parameters if p.unit == "s" and not p.held and values[p.name] > _ENDLESS * length]
+    if share > _STATIONARY and endless:
+        longest = max(values[name] for name in endless) / length
+        return "not identified", f"{', '.join(endless)} ran away, to {longest:.1g} records when the search was ended"
     if share > _STATIONARY:
         return "not converged", f"{result.nfev} evaluations; {share:.1e} of the residual could still be fitted"
     if at_bound:

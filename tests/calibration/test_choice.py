@@ -58,6 +58,15 @@ def test_correlated_residuals_count_for_fewer_samples():
     assert effective_samples(rng.normal(size=n)) > 0.9 * n
 
 
+def test_slow_noise_is_not_taken_for_a_decay():
+    rng, n = np.random.default_rng(5), 4096
+    f = np.fft.rfftfreq(n)[1:]
+    for _ in range(4):  # 1/f noise and nothing else; 30 of 30 in a longer run
+        spectrum = np.sqrt(rng.exponential(1 / f)) * np.exp(2j * np.pi * rng.random(len(f)))
+        pink = np.fft.irfft(np.concatenate([[0], spectrum]), n)[:300]
+        assert judge_trace(T, 9e-7 + NOISE_A * pink / pink.std()).preferred == "line"
+
+
 def test_no_decay_is_a_line():
     verdict = judge_trace(T, 9e-7 + 1e-9 * T + noise(3))
     assert (verdict.law, verdict.preferred, verdict.rival) == ("line", "line", None)

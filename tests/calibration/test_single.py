@@ -81,8 +81,7 @@ def test_profile_intervals_hold_the_truth_and_agree_with_errors_where_the_law_is
 def test_a_power_law_leaves_a_stretched_exponential_without_a_time_constant_and_it_says_so():
     rng = np.random.default_rng(6)
     fit = fit_law("kww", T, 9e-7 - 8e-9 * T**0.495 + NOISE_A * rng.normal(size=400))
-    assert fit.status != "ok"
-    assert fit.because
+    assert (fit.status, fit.because[:13]) == ("not identified", "tau ran away,")
     assert f"status: {fit.status}" in fit.report()
     with pytest.raises(RefusedError, match=fit.status):
         fit.confidence_intervals()
