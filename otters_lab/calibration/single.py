@@ -1,80 +1,25 @@
-"""One law on one trace, by lmfit: models users can compose, and a fit that says what it could not do."""
+"""One law on one trace, by lmfit: a fit that says what it could not do."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import lmfit
 import numpy as np
 
 from otters_lab.calibration.aperture import seen_by_meter
+from otters_lab.calibration.lawmodel import law_model, named_law
 from otters_lab.calibration.rounding import pdg
-from otters_lab.calibration.trace_laws import LAWS, Curve, Law, Parameter
+from otters_lab.calibration.status import Status, is_at_bound, status_of
+from otters_lab.calibration.trace_laws import Curve, Law, Parameter
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.core.protocols import Array
 
-Status = Literal["ok", "not converged", "at bound", "not identified"]
-
-# A minimum is one where the model's plane at it holds less than this share of the residual (Bates and Watts 1981).
-_STATIONARY = 1e-4
-_SINGULAR = 1e-11  # smallest to largest singular value of the Jacobian, its columns brought to length 1
 _MUTE = 1e-4  # what a shift of the edge by its sd adds to chi-square, below which t0 is not fitted
-_ENDLESS = 1e3  # records: a search that passes this on its way tells no time constant
-_EXACT = 1e-24  # of the data's sum of squares: nothing is left but rounding
 MAX_EVALUATIONS = 100  # a decay's fit takes ten to forty; one that runs along a valley never arrives
-
-
-class LawModel(lmfit.Model):
-    """A law as an `lmfit.Model`: `model.fit(y, model.guess(y, t=t), t=t)`, `model + lmfit.models.LinearModel()`.
-
-    Parameters are the law's own, and t0 (s), held at 0 unless a user sets it free. Units as `law.parameters` says.
-    """
-
-    def __init__(self, law: Law | str = "unified", aperture_s: float = 0.0, prefix: str = "", **kwargs: Any) -> None:
-        self.law = LAWS[law] if isinstance(law, str) else law
-        self.aperture_s = aperture_s
-
-        def function(t: Array, t0: float = 0.0, **values: float) -> Array:
-            return seen_by_meter(self.law, t, self.law.theta(values), aperture_s, t0).value
-
-        # lmfit reads parameters off a signature.
-        names = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("t", *self.law.names)]
-        edge = inspect.Parameter("t0", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=0.0)
-        function.__signature__ = inspect.Signature([*names, edge])  # type: ignore[attr-defined]
-        function.__name__ = self.law.name
-        kwargs.setdefault("independent_vars", ["t"])
-        super().__init__(function, prefix=prefix, **kwargs)
-        for parameter in self.law.parameters:
-            self.set_param_hint(parameter.name, min=parameter.low, max=parameter.high, vary=not parameter.held)
-        self.set_param_hint("t0", value=0.0, vary=False)
-
-    def guess(self, data: Array, t: Array, **kwargs: float) -> lmfit.Parameters:
-        """Start values from data [sample] at times t [sample] (s, > 0); keywords override."""
-        found = self.law.guess(np.asarray(t, dtype=float), np.asarray(data, dtype=float))
-        return self.make_params(**{**found, **kwargs})
-
-
-def law_model(law: Law | str, aperture_s: float = 0.0, prefix: str = "") -> LawModel:
-    """An `lmfit.Model` of a law, averaged over the aperture (s).
-
-    Raises
-    ------
-    InputError
-        if there is no law of that name.
-    """
-    return LawModel(_law(law), aperture_s, prefix)
-
-
-def _law(law: Law | str) -> Law:
-    if isinstance(law, Law):
-        return law
-    if law not in LAWS:
-        raise InputError("no such law", found=law, expected=", ".join(LAWS))
-    return LAWS[law]
 
 
 @dataclass(frozen=True)
@@ -203,7 +148,7 @@ def fit_law(
     InputError
         for an unknown law, or fewer samples than parameters.
     """
-    law = _law(law)
+    law = named_law(law)
     t, y = np.asarray(t, dtype=float), np.asarray(y, dtype=float)
     free = [parameter for parameter in law.parameters if not parameter.held]
     if len(t) <= len(free):
@@ -314,14 +259,14 @@ def _judged(law: Law, problem: _Problem, minimizer: lmfit.Minimizer, result: Any
     free = [result.params[name] for name in result.var_names]
     misfit = problem.misfit(result.params)
     jacobian, residual = problem.jacobian(result.params), problem.residual(result.params)
-    at_bound = [parameter.name for parameter in free if _at_bound(parameter)]
+    at_bound = [parameter.name for parameter in free if is_at_bound(parameter)]
     reported = [name for name in law.names if name in result.params] + ["t0"] * ("t0" in result.var_names)
     values = {name: frame.value(name, float(result.params[name].value)) for name in reported}
     errors = {
         name: frame.error(name, result.params[name].stderr) if result.params[name].vary else None for name in reported
     }
     inside = np.array([parameter.name not in at_bound for parameter in free])
-    status, because = _status(
+    status, because = status_of(
         law,
         result,
         jacobian[:, inside],
@@ -349,53 +294,3 @@ def _judged(law: Law, problem: _Problem, minimizer: lmfit.Minimizer, result: Any
         _result=result,
         _frame=frame,
     )
-
-
-def _status(
-    law: Law,
-    result: Any,
-    jacobian: Array,
-    residual: Array,
-    y: Array,
-    length: float,
-    values: dict[str, float],
-    errors: dict[str, float | None],
-    at_bound: list[str],
-) -> tuple[Status, str]:
-    """What is worst is said: a fit that is not at a minimum tells nothing else."""
-    if not (np.all(np.isfinite(jacobian)) and np.all(np.isfinite(residual))):
-        return "not converged", "the law is not finite where the search ended"
-    lengths = np.linalg.norm(jacobian, axis=0)
-    if np.any(lengths == 0):
-        return "not identified", "a parameter changes nothing"
-    basis, singular, _ = np.linalg.svd(jacobian / lengths, full_matrices=False)
-    exact = float(residual @ residual) <= _EXACT * float(y @ y)
-    share = 0.0 if exact else float(np.linalg.norm(basis.T @ residual) / np.linalg.norm(residual))
-    endless = [p.name for p in law.parameters if p.unit == "s" and not p.held and values[p.name] > _ENDLESS * length]
-    if share > _STATIONARY and endless:
-        longest = max(values[name] for name in endless) / length
-        return "not identified", f"{', '.join(endless)} ran away, to {longest:.1g} records when the search was ended"
-    if share > _STATIONARY:
-        return "not converged", f"{result.nfev} evaluations; {share:.1e} of the residual could still be fitted"
-    if at_bound:
-        return "at bound", ", ".join(at_bound)
-    if singular[-1] < _SINGULAR * singular[0]:
-        return "not identified", "parameters are exchangeable: only their combination is known"
-    loose = [
-        p.name
-        for p in law.parameters
-        if p.unit != "1" and not (p.level or p.held) and (e := errors[p.name]) is not None and e > abs(values[p.name])
-    ]
-    missing = [p.name for p in law.parameters if not p.held and errors[p.name] is None]
-    if missing:
-        return "not identified", f"no standard error for {', '.join(missing)}"
-    if loose:
-        return "not identified", f"{', '.join(loose)} known to no better than 100 %"
-    return "ok", ""
-
-
-def _at_bound(parameter: lmfit.Parameter) -> bool:
-    for bound in (parameter.min, parameter.max):
-        if math.isfinite(bound) and abs(parameter.value - bound) <= 1e-4 * max(abs(bound), 1e-12):
-            return True
-    return False

@@ -4,8 +4,9 @@ import lmfit
 import numpy as np
 import pytest
 
+from otters_lab.calibration.lawmodel import law_model
 from otters_lab.calibration.rounding import pdg
-from otters_lab.calibration.single import fit_law, law_model
+from otters_lab.calibration.single import fit_law
 from otters_lab.calibration.trace_laws import LAWS
 from otters_lab.core.errors import InputError, RefusedError
 
