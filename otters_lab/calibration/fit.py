@@ -9,19 +9,21 @@ import numpy as np
 from otters_lab.calibration.bulk import C_BOUNDS, BulkFit, Decays, SharedC, fit_bulk, fit_shared_c
 from otters_lab.calibration.choice import TraceVerdict, judge_trace
 from otters_lab.calibration.file import Calibration
-from otters_lab.calibration.gates import at_most
-from otters_lab.calibration.laws import LAWS
+from otters_lab.calibration.gates import at_least, at_most
 from otters_lab.calibration.noise import estimate_noise
 from otters_lab.calibration.normalise import normalise
 from otters_lab.calibration.records import N_LEVELS, device_record, noise_record, trace_table
 from otters_lab.calibration.select import Selection, select
+from otters_lab.calibration.trace_laws import LAWS
 from otters_lab.calibration.verdicts import population_gates, trace_gates
+from otters_lab.core.errors import InputError
 from otters_lab.core.log import progress
 from otters_lab.core.provenance import common_origin, new_header, reference
 from otters_lab.measurements.capture import Capture
 
 MAX_JUDGED = 40  # traces on which all laws are compared
-LAW_CHOICES = ("auto", "unified", "kww", "power")
+LAW_CHOICES = ("auto", *LAWS)
+DEVICE_LAWS = ("auto", "unified", "kww", "power")  # the unified law, free or held: what networks are trained on
 
 
 def fit_captures(
@@ -32,20 +34,26 @@ def fit_captures(
     Parameters
     ----------
     window_s : the window W in seconds; None takes the captures' own.
-    law : "auto" and "unified" let the shared c decide; "power" holds c = 0; "kww" keeps 0 < c < 1.
+    law : "auto" and "unified" let the shared c decide; "power" holds c = 0; "kww" keeps 0 < c < 1. Of "exp" and "biexp"
+        there is no device model: the calibration holds the traces' own fits, `device` None and a failed gate saying
+        so. Any but "auto" is also the law whose numbers the traces' verdicts give, whatever AIC prefers.
     point : use this setting alone.
 
     Raises
     ------
     InputError
-        if there is nothing to fit (see `select`).
+        if there is nothing to fit (see `select`), or no such law.
     """
     chosen = select(captures, window_s, point)
-    verdicts = _judge(chosen)
+    if law not in LAW_CHOICES:
+        raise InputError("no such law", key="law", found=law, expected=", ".join(LAW_CHOICES))
+    verdicts = _judge(chosen, None if law == "auto" else law)
     noise = estimate_noise(chosen.steady_segments(), chosen.interval_s, chosen.duration_s)
     settings = chosen.settings
     gates = [at_most("one setting", float(len(settings)), 1, "a device model describes one setting of the sweep")]
     decays = chosen.decays()
+    if law not in DEVICE_LAWS:
+        gates.append(at_least("a law with a device model", 0, 1, f"{law} has none: its traces are fitted, no more"))
     fit, shared = _fit_law(decays, chosen, law, one_setting=len(settings) == 1)
     device, normal = None, None
     if shared is not None:
@@ -66,12 +74,12 @@ def fit_captures(
         noise=None if noise is None else noise_record(noise),
         device=device,
         gates=gates,
-        laws_preferred=_count([verdict.law for verdict in verdicts.values()]),
+        laws_preferred=_count([verdict.preferred for verdict in verdicts.values()]),
         traces=trace_table(fit, chosen, verdicts, normal),
     )
 
 
-def _judge(chosen: Selection) -> dict[int, TraceVerdict]:
+def _judge(chosen: Selection, asked: str | None) -> dict[int, TraceVerdict]:
     """Law comparison on every trace, or on evenly spread ones where there are many."""
     count = len(chosen.table)
     rows = range(count) if count <= MAX_JUDGED else np.linspace(0, count - 1, MAX_JUDGED).astype(int)
@@ -80,14 +88,19 @@ def _judge(chosen: Selection) -> dict[int, TraceVerdict]:
         for row in rows:
             t, current = chosen.decay(int(row))
             if len(t) >= 8:
-                verdicts[int(row)] = judge_trace(t, current)
+                meta = chosen.table.iloc[int(row)]
+                aperture_s, edge_sd_s = (
+                    float(meta[name]) if np.isfinite(meta[name]) else 0.0
+                    for name in ("aperture_s", "edge_uncertainty_s")
+                )
+                verdicts[int(row)] = judge_trace(t, current, aperture_s=aperture_s, edge_sd_s=edge_sd_s, asked=asked)
             advance(1)
     return verdicts
 
 
 def _fit_law(decays: Decays, chosen: Selection, law: str, *, one_setting: bool) -> tuple[BulkFit, SharedC | None]:
     """Every trace by the unified law: with one c where there is one setting, else as power laws (c = 0)."""
-    if not one_setting:
+    if not one_setting or law not in DEVICE_LAWS:
         return fit_bulk(decays, 0.0), None
     groups = chosen.table["device_code"].to_numpy()
     if law == "power":

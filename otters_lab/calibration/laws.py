@@ -1,4 +1,4 @@
-"""Decay laws: formula, parameters, start guess and bounds of each, and the unified law with its derivatives.
+"""The unified law, in its forms and with its derivatives; `trace_laws` has the laws a single trace is compared with.
 
 t is the time since the light's falling edge in seconds. The unified law (c-form) joins the stretched exponential
 and the power law and stays identifiable on a window much shorter than the time constant, where I0 and tau of
@@ -8,7 +8,6 @@ the stretched exponential are not (Otters++ publishes I0 = 110.989 for a signal 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ APERTURE_WEIGHTS: Array = _weights / 2
 
 # Below this the curve differs from the power law, c = 0, by less than rounding does; below 1e-308 it underflows.
 _STRAIGHT = 1e-15
+_NEARLY_STRAIGHT = 1e-4  # its third power, what a series of three terms leaves out, is rounding
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,23 @@ def unified_level_times(logit_beta: float, c: float, n_levels: int) -> Array:
     return np.asarray(progress_from_drop(drop, c) ** (1.0 / expit(logit_beta)))
 
 
+def drop_derivatives(x: Array, c: float) -> tuple[Array, Array, Array]:
+    """(g, dg/dx, dg/dc) of `drop_from_progress`, regular through c = 0.
+
+    dg/dc = [x*(1-c)**(x-1) - g]/c cancels near c = 0 and is taken from its Taylor series there.
+    """
+    g = drop_from_progress(x, c)
+    if abs(c) < _STRAIGHT:
+        return g, np.ones_like(g), -x * (x - 1) / 2
+    log_rest = math.log1p(-c)
+    rest = np.exp(log_rest * x)
+    if abs(c) < _NEARLY_STRAIGHT:
+        by_c = -x * (x - 1) / 2 + c * x * (x - 1) * (x - 2) / 3 - c**2 * x * (x - 1) * (x - 2) * (x - 3) / 8
+    else:
+        by_c = (x * rest / (1 - c) - g) / c
+    return g, -log_rest / c * rest, by_c
+
+
 def averaged_drop(time_s: Array, aperture_s: float, window_s: float, beta: Array, c: float) -> tuple[Array, Array]:
     """The drop g and its derivative by logit(beta), averaged over each aperture.
 
@@ -105,115 +122,6 @@ def averaged_drop(time_s: Array, aperture_s: float, window_s: float, beta: Array
         slope = slope_limit if abs(c) < _STRAIGHT else slope_limit * np.exp(math.log1p(-c) * x)
         total_d += weight * slope * x * log_u
     return total_g, total_d * beta * (1.0 - beta)
-
-
-@dataclass(frozen=True)
-class Law:
-    """A decay law for a single trace.
-
-    `function(t, **parameters)` is vectorised over t (s); `guess(t, y)` starts from data; `bounds` are (low, high).
-    """
-
-    name: str
-    formula: str
-    function: Callable[..., Array]
-    guess: Callable[[Array, Array], Mapping[str, float]]
-    bounds: Mapping[str, tuple[float, float]]
-
-
-def _ends(y: Array) -> tuple[float, float]:
-    """Robust first and last values of a decay."""
-    m = max(1, len(y) // 50)
-    return float(np.median(y[:m])), float(np.median(y[-m:]))
-
-
-def _half_time(t: Array, y: Array) -> float:
-    """When the decay is half way between its ends."""
-    first, last = _ends(y)
-    done = (first - y) / ((first - last) or 1.0)
-    return float(max(t[np.argmax(done > 0.5)], t[0], 1e-12))
-
-
-def _exponential(t: Array, A: float, tau: float, offset: float) -> Array:
-    return np.asarray(A * np.exp(-t / tau) + offset)
-
-
-def _biexponential(t: Array, A1: float, tau1: float, A2: float, tau2: float, offset: float) -> Array:
-    return np.asarray(A1 * np.exp(-t / tau1) + A2 * np.exp(-t / tau2) + offset)
-
-
-def _kww(t: Array, A: float, tau: float, beta: float, offset: float) -> Array:
-    return np.asarray(A * np.exp(-np.power(np.maximum(t, 0.0) / tau, beta)) + offset)
-
-
-def _power(t: Array, y0: float, B: float, beta: float, scale: float) -> Array:
-    return np.asarray(y0 - B * np.power(np.maximum(t, 0.0) / scale, beta))
-
-
-def _unified_trace(t: Array, y0: float, B: float, beta: float, c: float, scale: float) -> Array:
-    return np.asarray(y0 - B * drop_from_progress(np.power(np.maximum(t, 0.0) / scale, beta), c))
-
-
-def _guess_exponential(t: Array, y: Array) -> dict[str, float]:
-    first, last = _ends(y)
-    return {"A": first - last, "tau": _half_time(t, y) / math.log(2), "offset": last}
-
-
-def _guess_biexponential(t: Array, y: Array) -> dict[str, float]:
-    first, last = _ends(y)
-    half, swing = _half_time(t, y), first - last
-    return {"A1": swing / 2, "tau1": half / 2, "A2": swing / 2, "tau2": float(t[-1]) / 2, "offset": last}
-
-
-def _guess_kww(t: Array, y: Array) -> dict[str, float]:
-    return {**_guess_exponential(t, y), "beta": 0.6}
-
-
-def _guess_power(t: Array, y: Array) -> dict[str, float]:
-    first, last = _ends(y)
-    return {"y0": first, "B": first - last, "beta": 0.5, "scale": float(t[-1])}
-
-
-def _guess_unified(t: Array, y: Array) -> dict[str, float]:
-    return {**_guess_power(t, y), "c": 0.1}
-
-
-_TAU = (1e-9, 1e9)
-_FREE = (-math.inf, math.inf)
-_BETA = (0.02, 1.5)
-
-# `scale` is no parameter but the trace's own length: it has no bounds here, and is held fixed for that.
-LAWS: Mapping[str, Law] = {
-    "exp": Law(
-        "exp",
-        "A*exp(-t/tau) + offset",
-        _exponential,
-        _guess_exponential,
-        {"A": _FREE, "tau": _TAU, "offset": _FREE},
-    ),
-    "biexp": Law(
-        "biexp",
-        "A1*exp(-t/tau1) + A2*exp(-t/tau2) + offset",
-        _biexponential,
-        _guess_biexponential,
-        {"A1": _FREE, "tau1": _TAU, "A2": _FREE, "tau2": _TAU, "offset": _FREE},
-    ),
-    "kww": Law(
-        "kww",
-        "A*exp(-(t/tau)**beta) + offset",
-        _kww,
-        _guess_kww,
-        {"A": _FREE, "tau": _TAU, "beta": _BETA, "offset": _FREE},
-    ),
-    "power": Law("power", "y0 - B*(t/scale)**beta", _power, _guess_power, {"y0": _FREE, "B": _FREE, "beta": _BETA}),
-    "unified": Law(
-        "unified",
-        "y0 - B*[1 - (1-c)**((t/scale)**beta)]/c",
-        _unified_trace,
-        _guess_unified,
-        {"y0": _FREE, "B": _FREE, "beta": _BETA, "c": (-1.0, 1.0 - 1e-6)},
-    ),
-}
 
 
 def logit_of(beta: float) -> float:

@@ -131,6 +131,7 @@ def trace_table(
 ) -> TraceTable:
     columns = ["chip", "device", "point", "repeat", "edge_A", "drop_A", "beta", "outlier"]
     columns += ["law", "rival", "polarity", "parameters", "standard_errors", "autocorrelation", "notes"]
+    columns += ["status", "aic", "bic", "effective_samples"]
     outliers = set() if normal is None else set(normal.population.outliers.tolist())
     rows: list[list[Any]] = []
     for row, meta in enumerate(chosen.table[["chip", "device", "point", "repeat"]].to_dict("records")):
@@ -139,11 +140,13 @@ def trace_table(
         entry += [rounded(edge), rounded(drop), rounded(float(expit(logit_beta))), row in outliers]
         verdict = verdicts.get(row)
         if verdict is None:
-            entry += [None] * 7
+            entry += [None] * 11
         else:
             errors = {k: None if v is None else rounded(v) for k, v in verdict.errors.items()}
             values = {k: rounded(v) for k, v in verdict.values.items()}
             entry += [verdict.law, verdict.rival, verdict.polarity, values, errors]
-            entry += [rounded(verdict.autocorrelation), verdict.notes]
+            entry += [rounded(verdict.autocorrelation), verdict.notes, verdict.status]
+            entry += [{k: rounded(v) for k, v in criterion.items()} for criterion in (verdict.aic, verdict.bic)]
+            entry.append(rounded(verdict.n_effective))
         rows.append(entry)
     return TraceTable(columns=columns, rows=rows)

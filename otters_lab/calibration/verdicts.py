@@ -80,8 +80,8 @@ def trace_gates(fit: BulkFit, chosen: Selection, decays: Decays, verdicts: dict[
     last = np.max(np.where(used, np.broadcast_to(decays.time_s, decays.y.shape), 0.0), axis=1)
     residuals = decays.y - jacobian(decays, fit.theta, fit.c)[0]
     correlations = [lag_one_autocorrelation(r[u]) for r, u in zip(residuals, used, strict=True)]
-    other = [v.law in ("exp", "biexp", "line") and v.aic.get("unified", np.inf) > 10 for v in verdicts.values()]
-    no_decay = [verdict.law == "line" for verdict in verdicts.values()]
+    other = [v.preferred in ("exp", "biexp", "line") and v.aic.get("unified", np.inf) > 10 for v in verdicts.values()]
+    no_decay = [verdict.preferred == "line" for verdict in verdicts.values()]
     return [
         at_least("window coverage", float(np.min(last)) / chosen.window_s, 1 - WINDOW_SLACK, "shortest trace"),
         at_least("fits converged", float(np.mean(fit.converged)), 1, "share of traces"),

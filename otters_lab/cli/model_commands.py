@@ -18,19 +18,24 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class LawChoice(StrEnum):
-    """Laws a device model can be fitted with."""
+    """Laws of `fit`; an exponential and two of them describe traces and give no device model."""
 
     auto = "auto"
     unified = "unified"
     kww = "kww"
+    exp = "exp"
+    biexp = "biexp"
     power = "power"
+
+
+_LAW_HELP = "Curvature free (auto, unified), held to a KWW, none (power); exp, biexp: traces only, no device model."
 
 
 def fit(
     captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="Sealed captures; several are pooled.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="CALIBRATION", help="The calibration (.json).")],
     window: Annotated[str | None, typer.Option("--window", help='The window W, like "1 s".')] = None,
-    law: Annotated[LawChoice, typer.Option("--law", help="Curvature free, held to a KWW, or none.")] = LawChoice.auto,
+    law: Annotated[LawChoice, typer.Option("--law", help=_LAW_HELP)] = LawChoice.auto,
     point: Annotated[int | None, typer.Option("--point", help="Use this setting of the sweep alone.")] = None,
     as_json: JsonOption = False,
 ) -> None:
