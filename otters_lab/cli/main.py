@@ -11,6 +11,7 @@ import typer
 from otters_lab.cli import (
     bench_command,
     bench_commands,
+    calibration_commands,
     capture_commands,
     light_commands,
     model_commands,
@@ -37,6 +38,7 @@ sweep_command.register(app)
 capture_commands.register(app)
 light_commands.register(app)
 model_commands.register(app)
+calibration_commands.register(app)
 
 
 def _print_version(wanted: bool) -> None:
