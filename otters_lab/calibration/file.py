@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from otters_lab.calibration.frame import recorded_runs
 from otters_lab.calibration.gates import Gate
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.population import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
@@ -147,7 +149,17 @@ class Calibration(Record):
             logit_beta=self.device.logit_beta,
             run_to_run=_filled(self.device.run_to_run.covariance),
             device_to_device=_filled(self.device.device_to_device.covariance),
+            runs=recorded_runs(self.device, self.traces),
+            noise=_relative_noise(self.noise, self.device.constants),
         )
+
+
+def _relative_noise(noise: NoiseRecord | None, constants: Constants) -> ReadNoise | None:
+    """The meter's noise in units of the swing."""
+    if noise is None:
+        return None
+    swing_A = abs(constants.I_edge_A - constants.I_end_A)
+    return ReadNoise(noise.white_sd_A / swing_A, noise.flicker_A / swing_A, noise.interval_s, noise.segments)
 
 
 def _filled(matrix: Matrix) -> Array:

@@ -1,7 +1,8 @@
-"""Commands on calibrations: compare."""
+"""Commands on calibrations: fit and compare."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,93 @@ from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.calibration.compare import Comparison, SdChange
+    from otters_lab.calibration.file import Calibration
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+
+
+class LawChoice(StrEnum):
+    """Laws a device model can be fitted with."""
+
+    auto = "auto"
+    unified = "unified"
+    kww = "kww"
+    power = "power"
+
+
+def fit(
+    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="Sealed captures; several are pooled.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="CALIBRATION", help="The calibration (.json).")],
+    window: Annotated[str | None, typer.Option("--window", help='The window W, like "1 s".')] = None,
+    law: Annotated[LawChoice, typer.Option("--law", help="Curvature free, held to a KWW, or none.")] = LawChoice.auto,
+    point: Annotated[int | None, typer.Option("--point", help="Use this setting of the sweep alone.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a stochastic device model. Exit code 1 if a gate fails; the file is written all the same."""
+    from otters_lab.workflows.fitting import fit_files
+
+    calibration = fit_files(captures, out, window=window, law=law.value, point=point)
+    if as_json:
+        print_json({"calibration": str(out), "passed": calibration.passed, **calibration.model_dump(mode="json")})
+    else:
+        _show_calibration(calibration, out)
+    if not calibration.passed:
+        raise typer.Exit(1)
+
+
+def _show_calibration(calibration: Calibration, out: Path) -> None:
+    from otters_lab.core.quantity import format_quantity
+
+    if calibration.device is None:
+        _show_trace_verdicts(calibration)
+    else:
+        device = calibration.device
+        runs, devices = device.run_to_run, device.device_to_device
+        constants = device.constants
+        print_line(
+            f"chip {calibration.chip}: window {format_quantity(constants.window_s, 's')}, current {constants.polarity} "
+            f"from {format_quantity(constants.I_edge_A, 'A', 6)} to {format_quantity(constants.I_end_A, 'A', 6)}"
+        )
+        print_line(f"law: {device.law.formula}; {device.law.because}")
+        rows = [
+            (name, _interval(runs.sd[name], runs.interval[name]), _interval(devices.sd[name], devices.interval[name]))
+            for name in runs.sd
+        ]
+        print_table(("parameter", "run-to-run sd (95 %)", "device-to-device sd (95 %)"), rows)
+    gates = [(g.name, _number(g.value), f"{g.rule} {g.limit:g}", g.verdict) for g in calibration.gates]
+    print_table(("gate", "value", "limit", "verdict"), gates)
+    preferred = ", ".join(f"{law} {count}" for law, count in calibration.laws_preferred.items())
+    print_line(f"laws preferred by single traces: {preferred}")
+    print_line(f"{out}: {'all gates passed' if calibration.passed else 'gates failed; not fit for training'}")
+
+
+def _show_trace_verdicts(calibration: Calibration) -> None:
+    """One line a trace: what it prefers, and what it cannot tell."""
+    columns = calibration.traces.columns
+    rows = []
+    for row in (dict(zip(columns, entry, strict=True)) for entry in calibration.traces.rows):
+        shape = (row["parameters"] or {}).get("beta")
+        notes = "; ".join(row["notes"] or []) or "-"
+        tau = next(
+            (row["parameters"][n] for n in ("tau", "tau1") if row["parameters"] and n in row["parameters"]), None
+        )
+        law = row["law"] if row["rival"] is None else f"{row['law']} (or {row['rival']})"
+        place = f"{row['device']}/{row['point']}/{row['repeat']}"
+        rows.append((place, row["polarity"], law, _number(tau, "-"), _number(shape, "-"), notes))
+    print_table(("device/point/repeat", "current", "law", "tau (s)", "beta", "verdict"), rows)
+    polarities = [row[1] for row in rows]
+    print_line(f"{polarities.count('falls')} currents fall after the light goes off, {polarities.count('rises')} rise")
+    print_line("correlated residuals are 1/f noise or a mode that no law has: standard errors are too small")
+
+
+def _number(value: float | None, absent: str = "unknown") -> str:
+    return absent if value is None else f"{value:.3g}"
+
+
+def _interval(sd: float | None, interval: tuple[float, float] | None) -> str:
+    if sd is None or interval is None:
+        return "not resolved"
+    return f"{sd:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
 
 
 def compare(
@@ -19,9 +107,7 @@ def compare(
     tolerance: Annotated[
         float, typer.Option("--tolerance", metavar="LEVELS", help="Smallest shift of a mean that counts.", min=0)
     ] = 0.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Has the chip drifted: NEW's levels in OLD's constants. Exit code 1 if a refit is due."""
     from otters_lab.workflows.comparing import compare_files
@@ -62,4 +148,5 @@ def _sd(sd: SdChange) -> str:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command("fit")(fit)
     app.command("compare")(compare)

@@ -37,8 +37,8 @@ bench_command.register(app)
 sweep_command.register(app)
 capture_commands.register(app)
 light_commands.register(app)
-model_commands.register(app)
 calibration_commands.register(app)
+model_commands.register(app)
 
 
 def _print_version(wanted: bool) -> None:
