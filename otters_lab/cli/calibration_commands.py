@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
+_FEW_TRACES = 40
+
+
 class LawChoice(StrEnum):
     """Laws a device model can be fitted with."""
 
@@ -50,7 +53,9 @@ def _show_calibration(calibration: Calibration, out: Path) -> None:
     from otters_lab.core.quantity import format_quantity
 
     if calibration.device is None:
-        _show_trace_verdicts(calibration)
+        _show_conditions(calibration)
+        if len(calibration.traces.rows) <= _FEW_TRACES:
+            _show_trace_verdicts(calibration)
     else:
         device = calibration.device
         runs, devices = device.run_to_run, device.device_to_device
@@ -70,6 +75,29 @@ def _show_calibration(calibration: Calibration, out: Path) -> None:
     preferred = ", ".join(f"{law} {count}" for law, count in calibration.laws_preferred.items())
     print_line(f"laws preferred by single traces: {preferred}")
     print_line(f"{out}: {'all gates passed' if calibration.passed else 'gates failed; not fit for training'}")
+
+
+def _show_conditions(calibration: Calibration) -> None:
+    """A row a setting: what its device model is."""
+    from otters_lab.core.quantity import format_quantity
+
+    points = calibration.conditions or []
+    swept = [name for name in points[0].settings if len({point.settings.get(name) for point in points}) > 1]
+    rows = []
+    for point in points:
+        constants, runs, devices = point.device.constants, point.device.run_to_run, point.device.device_to_device
+        swing = constants.I_edge_A - constants.I_end_A
+        cov = constants.covariance_A2
+        sd = None if cov is None else ((cov[0][0] or 0) + (cov[1][1] or 0) - 2 * (cov[0][1] or 0)) ** 0.5
+        rows.append(
+            (*(f"{point.settings[name]:g}" if name in point.settings else "-" for name in swept),
+             format_quantity(constants.I_edge_A, "A"), f"{format_quantity(swing, 'A')} (sd {format_quantity(sd, 'A', 2)})",
+             f"{point.device.logit_beta:.3f}", f"{point.device.law.c:.3g}",
+             _interval(runs.sd["D"], runs.interval["D"]), _interval(devices.sd["D"], devices.interval["D"]))
+        )  # fmt: skip
+    heads = ("I_edge", "swing", "logit beta", "c", "run-to-run sd of D (95 %)", "device-to-device sd of D (95 %)")
+    print_table((*swept, *heads), rows)
+    print_line("a device model at a setting, in Python: read_calibration(FILE).at(...)")
 
 
 def _show_trace_verdicts(calibration: Calibration) -> None:

@@ -1,6 +1,7 @@
 """A simulated chip that shares no code with the fitter: decays by the published stretched exponential itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def _trace(rng, truth, offset, t, aperture, width, number, total):
 def _with_current(trace, current):
     return Trace(trace.time_s, current, trace.aperture_s, trace.edge_uncertainty_s, trace.pulse_width_s, trace.range_A,
                  trace.start_utc)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout: its top folders are a workspace."""
+    return Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
