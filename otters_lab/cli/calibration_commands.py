@@ -91,7 +91,8 @@ def _show_conditions(calibration: Calibration) -> None:
         sd = None if cov is None else ((cov[0][0] or 0) + (cov[1][1] or 0) - 2 * (cov[0][1] or 0)) ** 0.5
         rows.append(
             (*(f"{point.settings[name]:g}" if name in point.settings else "-" for name in swept),
-             format_quantity(constants.I_edge_A, "A"), f"{format_quantity(swing, 'A')} (sd {format_quantity(sd, 'A', 2)})",
+             format_quantity(constants.I_edge_A, "A"),
+             f"{format_quantity(swing, 'A')} (sd {format_quantity(sd, 'A', 2)})",
              f"{point.device.logit_beta:.3f}", f"{point.device.law.c:.3g}",
              _interval(runs.sd["D"], runs.interval["D"]), _interval(devices.sd["D"], devices.interval["D"]))
         )  # fmt: skip
