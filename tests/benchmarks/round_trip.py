@@ -5,8 +5,9 @@ python tests/benchmarks/round_trip.py [--chips 20] [--repeats 50] [--output FILE
 Each chip is drawn anew from calibration/reference.json (`decays = "calibration"` in the bench file, a seed each) and
 swept by sweeps/decay.toml on instruments/virtual.toml, down to the SCPI bytes. Its calibration is compared with the one
 it was sampled from: O(t_k) in that one's constants. The source's drift runs from the moment the bench is on, so that
-what it has done by the middle of a sweep is taken off the means before they are judged. The source is known exactly here, so an interval is judged by
-whether it covers the source's value; levels of one chip move together, so chips are counted, not levels.
+what it has done by the middle of a sweep is taken off the means before they are judged. The source is known exactly
+here, so an interval is judged by whether it covers the source's value; levels of one chip move together, so chips are
+counted, not levels.
 """
 
 from __future__ import annotations
