@@ -16,11 +16,11 @@ To each comes what an error of the shared curvature c does to all devices at onc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from otters_lab.calibration.file import Calibration, DeviceRecord, Record, SpreadRecord, TraceTable, rounded
+from otters_lab.calibration.comparison import Comparison, LevelChange, SdChange
+from otters_lab.calibration.file import Calibration, DeviceRecord, SpreadRecord, TraceTable, rounded
 from otters_lab.calibration.frame import Frame, Runs, curvature_effect, runs_in, sensitivity
 from otters_lab.calibration.simultaneous import difference, effective_dof, largest_t, sd_interval
 from otters_lab.core.errors import InputError, RefusedError
@@ -32,8 +32,6 @@ RULE = (
     "interval (5 % false alarms in all)"
 )
 _SAME = 1e-5
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -60,46 +58,6 @@ class Measured:
             raise RefusedError("holds no device model to compare: its captures mix several settings (fit --point N)")
         sd = calibration.device.law.c_sd
         return cls(calibration.chip, calibration.settings, calibration.device, calibration.traces, sd)
-
-
-class SdChange(Record):
-    """A level's sd, old and new, in the old constants; null where either side cannot resolve it."""
-
-    old: float | None
-    new: float | None
-    change: float | None
-    interval: Interval | None
-
-
-class LevelChange(Record):
-    """What happened to a level. `mean_interval` is of the change, simultaneous over the levels; `levels` = change*T."""
-
-    k: int
-    time_s: float
-    mean_old: float
-    mean_new: float
-    mean_change: float
-    mean_interval: Interval
-    levels: float
-    run_to_run: SdChange
-    device_to_device: SdChange
-
-
-class Comparison(Record):
-    """The answer. `because` names what changed beyond its interval; `design` how the error of the means was found."""
-
-    verdict: Literal["keep", "refit"]
-    rule: str
-    because: list[str]
-    design: str
-    notes: list[str]
-    degrees_of_freedom: int
-    critical_t: float
-    tolerance_levels: float
-    largest_shift_levels: float
-    largest_shift_at: int
-    swing_ratio: float
-    levels: list[LevelChange]
 
 
 def compare(old: Measured, new: Measured, tolerance_levels: float = 0.0) -> Comparison:

@@ -11,7 +11,7 @@ import typer
 from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from otters_lab.calibration.compare import Comparison, SdChange
+    from otters_lab.calibration.comparison import Comparison, SdChange
     from otters_lab.calibration.file import Calibration
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]

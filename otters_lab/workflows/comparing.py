@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from otters_lab.calibration.again import measured_again
-from otters_lab.calibration.compare import Comparison, Measured, compare
+from otters_lab.calibration.compare import Measured, compare
+from otters_lab.calibration.comparison import Comparison
 from otters_lab.calibration.file import read_calibration
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.measurements.capture import is_capture, load_capture
