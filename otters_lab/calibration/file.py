@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from otters_lab.calibration.conditions import Condition, condition_at
+from otters_lab.calibration.frame import recorded_runs
 from otters_lab.calibration.gates import Gate
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.population import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
@@ -109,8 +112,16 @@ class TraceTable(Record):
     rows: list[list[Any]]
 
 
+class ConditionRecord(Record):
+    """The device model of one of several settings, normalised by its own constants."""
+
+    settings: dict[str, float]
+    traces: int
+    device: DeviceRecord
+
+
 class Calibration(Record):
-    """A calibration file. `device` is null where the captures cannot give one device model (several settings)."""
+    """A calibration file. With several settings `device` is null and `conditions` has the model of each."""
 
     header: Header
     chip: str
@@ -120,6 +131,7 @@ class Calibration(Record):
     gates: list[Gate]
     laws_preferred: dict[str, int]
     traces: TraceTable
+    conditions: list[ConditionRecord] | None = None
 
     @property
     def passed(self) -> bool:
@@ -140,14 +152,63 @@ class Calibration(Record):
             if this calibration holds none.
         """
         if self.device is None:
-            raise RefusedError("this calibration holds no device model: its captures mix several settings")
+            hint = "" if self.conditions is None else "; take one of them: at(...), or fit --point N"
+            raise RefusedError(f"this calibration holds no device model: its captures mix several settings{hint}")
+        constants = self.device.constants
         return DeviceModel(
-            window_s=self.device.constants.window_s,
+            window_s=constants.window_s,
             c=self.device.law.c,
             logit_beta=self.device.logit_beta,
             run_to_run=_filled(self.device.run_to_run.covariance),
             device_to_device=_filled(self.device.device_to_device.covariance),
+            runs=recorded_runs(self.device, self.traces),
+            noise=_relative_noise(self.noise, constants.I_edge_A - constants.I_end_A),
         )
+
+    def condition(self, **settings: float) -> Condition:
+        """The model in numbers at a setting, each with its sd; see `conditions.condition_at`.
+
+        Raises
+        ------
+        InputError
+            as `condition_at`.
+        RefusedError
+            if this calibration is of one setting.
+        """
+        if not self.conditions:
+            raise RefusedError("this calibration is of one setting")
+        return condition_at(self.conditions, settings)
+
+    def at(self, **settings: float) -> DeviceModel:
+        """The device model at a setting, interpolated along one parameter where it was not measured there.
+
+        Settings in SI units, as `at(drive=4.2, temperature=300.0)`. It holds no recorded runs to draw from.
+
+        Raises
+        ------
+        InputError, RefusedError
+            as `condition`.
+        """
+        found = self.condition(**settings)
+        c, logit_beta, swing_A = (found.values[name] for name in ("c", "logit_beta", "swing_A"))
+        assert c is not None  # these three are always known
+        assert logit_beta is not None
+        assert swing_A is not None
+        return DeviceModel(
+            window_s=found.window_s,
+            c=c,
+            logit_beta=logit_beta,
+            run_to_run=_filled(found.run_to_run),
+            device_to_device=_filled(found.device_to_device),
+            noise=_relative_noise(self.noise, swing_A),
+        )
+
+
+def _relative_noise(noise: NoiseRecord | None, swing_A: float) -> ReadNoise | None:
+    """The meter's noise in units of the swing."""
+    if noise is None:
+        return None
+    return ReadNoise(noise.white_sd_A / abs(swing_A), noise.flicker_A / abs(swing_A), noise.interval_s, noise.segments)
 
 
 def _filled(matrix: Matrix) -> Array:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from otters_lab.calibration.bulk import C_BOUNDS, BulkFit, Decays, SharedC, fit_bulk, fit_shared_c
+from otters_lab.calibration.bulk import fit_bulk
 from otters_lab.calibration.choice import TraceVerdict, judge_trace
+from otters_lab.calibration.conditions_fit import fit_conditions, mark_outliers
+from otters_lab.calibration.curvature import shared_curvature
 from otters_lab.calibration.file import Calibration
-from otters_lab.calibration.gates import at_least, at_most
+from otters_lab.calibration.gates import at_least
 from otters_lab.calibration.noise import estimate_noise
 from otters_lab.calibration.normalise import normalise
 from otters_lab.calibration.records import N_LEVELS, device_record, noise_record, trace_table
@@ -29,7 +31,7 @@ DEVICE_LAWS = ("auto", "unified", "kww", "power")  # the unified law, free or he
 def fit_captures(
     captures: Sequence[Capture], *, window_s: float | None = None, law: str = "auto", point: int | None = None
 ) -> Calibration:
-    """Fits a calibration to captures.
+    """Fits a calibration to captures: one device model, or one for each of several settings (`fit_conditions`).
 
     Parameters
     ----------
@@ -49,18 +51,25 @@ def fit_captures(
         raise InputError("no such law", key="law", found=law, expected=", ".join(LAW_CHOICES))
     verdicts = _judge(chosen, None if law == "auto" else law)
     noise = estimate_noise(chosen.steady_segments(), chosen.interval_s, chosen.duration_s)
-    settings = chosen.settings
-    gates = [at_most("one setting", float(len(settings)), 1, "a device model describes one setting of the sweep")]
-    decays = chosen.decays()
+    device, normal, conditions = None, None, None
     if law not in DEVICE_LAWS:
-        gates.append(at_least("a law with a device model", 0, 1, f"{law} has none: its traces are fitted, no more"))
-    fit, shared = _fit_law(decays, chosen, law, one_setting=len(settings) == 1)
-    device, normal = None, None
-    if shared is not None:
-        normal = normalise(shared, chosen, decays, noise)
+        decays = chosen.decays()
+        fit = fit_bulk(decays, 0.0)
+        gates = [at_least("a law with a device model", 0, 1, f"{law} has none: its traces are fitted, no more")]
+        gates += trace_gates(fit, chosen, decays, verdicts)
+        traces = trace_table(fit, chosen, verdicts, None)
+    elif len(chosen.settings) > 1:
+        found = fit_conditions(chosen, verdicts, noise, law)
+        fit, conditions, gates = found.traces, found.records, found.gates
+        traces = mark_outliers(trace_table(fit, chosen, verdicts, None), found.outliers)
+    else:
+        decays = chosen.decays()
+        shared = shared_curvature(decays, chosen.table["device_code"].to_numpy(), law)
+        fit, normal = shared.fit, normalise(shared, chosen, decays, noise)
         device = device_record(normal, chosen, decays, law)
-        gates += population_gates(normal, chosen, decays, noise, device.levels.extrapolated, N_LEVELS)
-    gates += trace_gates(fit, chosen, decays, verdicts)
+        gates = population_gates(normal, chosen, decays, noise, device.levels.extrapolated, N_LEVELS)
+        gates += trace_gates(fit, chosen, decays, verdicts)
+        traces = trace_table(fit, chosen, verdicts, normal)
     header = new_header(
         "calibration",
         origin=common_origin(capture.header.origin or "imported" for capture in captures),
@@ -70,12 +79,13 @@ def fit_captures(
     return Calibration(
         header=header,
         chip=", ".join(sorted({str(chip) for chip in chosen.table["chip"]})),
-        settings=settings,
+        settings=chosen.settings,
         noise=None if noise is None else noise_record(noise),
         device=device,
         gates=gates,
         laws_preferred=_count([verdict.preferred for verdict in verdicts.values()]),
-        traces=trace_table(fit, chosen, verdicts, normal),
+        traces=traces,
+        conditions=conditions,
     )
 
 
@@ -96,18 +106,6 @@ def _judge(chosen: Selection, asked: str | None) -> dict[int, TraceVerdict]:
                 verdicts[int(row)] = judge_trace(t, current, aperture_s=aperture_s, edge_sd_s=edge_sd_s, asked=asked)
             advance(1)
     return verdicts
-
-
-def _fit_law(decays: Decays, chosen: Selection, law: str, *, one_setting: bool) -> tuple[BulkFit, SharedC | None]:
-    """Every trace by the unified law: with one c where there is one setting, else as power laws (c = 0)."""
-    if not one_setting or law not in DEVICE_LAWS:
-        return fit_bulk(decays, 0.0), None
-    groups = chosen.table["device_code"].to_numpy()
-    if law == "power":
-        shared = SharedC(0.0, None, fit_bulk(decays, 0.0))
-    else:
-        shared = fit_shared_c(decays, groups, (1e-9, C_BOUNDS[1]) if law == "kww" else C_BOUNDS)
-    return shared.fit, shared
 
 
 def _count(names: list[str]) -> dict[str, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from otters_lab.calibration.laws import unified, unified_level_times
-from otters_lab.core.protocols import Array, LevelReader
+from otters_lab.calibration.noise import ReadNoise
+from otters_lab.calibration.readers import Kind, SampledLevels, shrunk
+from otters_lab.core.errors import InputError, RefusedError
+from otters_lab.core.protocols import Array
 
 PARAMETERS = ("O0", "D", "logit_beta")
 
@@ -17,7 +20,9 @@ class DeviceModel:
     """Mean curve and spreads of a chip, normalised once for the whole calibration.
 
     O(u) = O0 - D*[1 - (1-c)**(u**beta)]/c, u = t/window; the mean has O0 = D = 1. Covariances are of
-    (O0, D, logit_beta), [3, 3]; an unresolved spread is 0 here and null in the file.
+    (O0, D, logit_beta), [3, 3]; an unresolved spread is 0 here and null in the file. `runs` [run, 3] are recorded ones
+    less their device's mean, estimation noise and all; `noise` is the lab meter's in units of the swing. None where
+    the calibration has none.
     """
 
     window_s: float
@@ -25,19 +30,35 @@ class DeviceModel:
     logit_beta: float
     run_to_run: Array
     device_to_device: Array
+    runs: Array | None = None
+    noise: ReadNoise | None = None
 
     @property
     def mean(self) -> Array:
         """Mean parameters (O0, D, logit_beta)."""
         return np.array([1.0, 1.0, self.logit_beta])
 
-    def level_times(self, n_levels: int) -> Array:
-        """u_k = t_k/window of the mean curve, k = 0..T."""
-        return unified_level_times(self.logit_beta, self.c, n_levels)
+    def level_times(self, n_levels: int, first_read_s: float = 0.0) -> Array:
+        """u_k = t_k/window of the mean curve, k = 0..T; level 0 is read `first_read_s` after the edge.
 
-    def levels(self, theta: Array, n_levels: int) -> Array:
+        Raises
+        ------
+        InputError
+            if the first read does not lie between the edge and level 1.
+        """
+        u = unified_level_times(self.logit_beta, self.c, n_levels)
+        if not 0.0 <= first_read_s < u[1] * self.window_s:
+            raise InputError(
+                "the first read does not lie between the light's edge and level 1",
+                found=f"{first_read_s:g} s",
+                expected=f"0 s to less than {u[1] * self.window_s:.3g} s",
+            )
+        u[0] = first_read_s / self.window_s
+        return u
+
+    def levels(self, theta: Array, n_levels: int, first_read_s: float = 0.0) -> Array:
         """O(t_k) [n, T + 1] of runs with parameters theta [n, 3], read at the mean curve's level times."""
-        u = self.level_times(n_levels)
+        u = self.level_times(n_levels, first_read_s)
         return unified(u, theta[:, 0:1], theta[:, 1:2], theta[:, 2:3], self.c)
 
     def sensitivity(self, n_levels: int) -> Array:
@@ -46,38 +67,38 @@ class DeviceModel:
         upper, lower = (self.levels(self.mean + sign * steps, n_levels) for sign in (1, -1))
         return (upper - lower).T / 2e-5
 
-    def reader(self, n_levels: int, *, devices: bool = False) -> SampledLevels:
-        """Levels sampled from this model: run-to-run alone, or with each run's devices drawn as well."""
-        return SampledLevels(self, n_levels, self.mean, devices)
+    def reader(
+        self,
+        n_levels: int,
+        *,
+        devices: bool = False,
+        kind: Kind = "parametric",
+        first_read_s: float = 0.0,
+        read_noise: bool = False,
+    ) -> SampledLevels:
+        """Levels sampled from this model: run-to-run alone, or with each run's devices drawn as well.
 
+        kind : "parametric" draws Gaussian runs; "empirical" draws recorded ones, shrunk to the run-to-run covariance.
+            Devices are Gaussian in both: a handful of them is no distribution.
+        first_read_s : delay of the read of level 0 behind the edge.
+        read_noise : adds the lab meter's noise, white and 1/f, as single readings at the aperture it was calibrated
+            with have it, the 1/f part in the band of one window. A network's own read-out is another matter.
 
-@dataclass(frozen=True)
-class SampledLevels:
-    """A `LevelReader` that samples a device model. One draw is one run of one device.
-
-    Noise is drawn anew at each row of `read`; with `devices`, `for_run` draws a device that then stays.
-    """
-
-    model: DeviceModel
-    n_levels: int
-    centre: Array
-    devices: bool
-
-    def read(self, n: int, seed: tuple[int, ...]) -> Array:
-        """`n` runs of this device, [n, T + 1]."""
-        theta = self.centre + _normal(n, self.model.run_to_run, seed)
-        return self.model.levels(theta, self.n_levels)
-
-    def for_run(self, seed: tuple[int, ...]) -> LevelReader:
-        """The reader of one device, drawn device-to-device where asked for, else this one."""
-        if not self.devices:
-            return self
-        return replace(self, centre=self.model.mean + _normal(1, self.model.device_to_device, seed)[0], devices=False)
-
-
-def _normal(n: int, covariance: Array, seed: tuple[int, ...]) -> Array:
-    """n draws from N(0, covariance), [n, 3]; a semi-definite covariance is fine."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    draws = np.random.default_rng(seed).standard_normal((n, len(covariance)))
-    return np.asarray(draws @ root.T)
+        Raises
+        ------
+        InputError
+            for a first read out of place.
+        RefusedError
+            if the calibration has no recorded runs, too few of them, or no read noise.
+        """
+        u = self.level_times(n_levels, first_read_s)
+        recorded = noise = None
+        if kind == "empirical":
+            if self.runs is None:
+                raise RefusedError("this device model holds no recorded runs: use the parametric sampler")
+            recorded = shrunk(self.runs, self.run_to_run)
+        if read_noise:
+            if self.noise is None:
+                raise RefusedError("the calibration does not know its meter's read noise")
+            noise = self.noise.covariance(u * self.window_s, self.window_s)
+        return SampledLevels(self, n_levels, self.mean, devices, first_read_s, recorded, noise)

@@ -35,21 +35,27 @@ class RecordedLevels:
 
 
 def recorded_levels(
-    time_s: Array, current_A: Array, model: DeviceModel, I_edge_A: float, I_end_A: float, n_levels: int
+    time_s: Array,
+    current_A: Array,
+    model: DeviceModel,
+    I_edge_A: float,
+    I_end_A: float,
+    n_levels: int,
+    first_read_s: float = 0.0,
 ) -> RecordedLevels:
     """Reads O(t_k) off recorded decays, in a calibration's own constants.
 
     time_s, current_A [trace, sample], NaN padded, 0 at the edge. Between samples the reading is linear in u**beta,
     on which the mean curve is nearly straight; beyond the first and the last sample it is extrapolated by a straight
-    line through the nearest ten.
+    line through the nearest ten. Level 0 is read `first_read_s` after the edge.
 
     Raises
     ------
     InputError
-        if a trace ends before the last level that is ever read, t_{T-1}.
+        if a trace ends before the last level that is ever read, t_{T-1}, or the first read is out of place.
     """
     beta = float(expit(model.logit_beta))
-    x_k = model.level_times(n_levels) ** beta
+    x_k = model.level_times(n_levels, first_read_s) ** beta
     tables = np.empty((len(time_s), n_levels))
     for row, (t, current) in enumerate(zip(time_s, current_A, strict=True)):
         used = np.isfinite(t) & np.isfinite(current) & (t > 0)

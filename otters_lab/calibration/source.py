@@ -11,6 +11,7 @@ from scipy.special import expit
 from otters_lab.calibration.file import Calibration
 from otters_lab.calibration.laws import drop_from_progress
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
+from otters_lab.calibration.readers import root
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array, Pulse
 
@@ -43,7 +44,7 @@ class SampledDecays:
         self._end_A = constants.I_end_A
         self._swing_A = constants.I_edge_A - constants.I_end_A
         self._drift_per_h = np.array([drift.per_hour.get(name, 0.0) if drift else 0.0 for name in PARAMETERS])
-        self._roots = [_root(self._model.device_to_device), _root(self._model.run_to_run)]
+        self._roots = [root(self._model.device_to_device), root(self._model.run_to_run)]
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -107,12 +108,6 @@ class SampledDecays:
         # 6 keeps these draws apart from the virtual bench's own of the same seed (its read noise).
         sequence = np.random.SeedSequence(self._seed, spawn_key=(6, *key))
         return np.random.Generator(np.random.Philox(sequence)).standard_normal(3)
-
-
-def _root(covariance: Array) -> Array:
-    """A matrix whose product with its transpose is the covariance; a semi-definite one is fine."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None)))
 
 
 def _drop_integral(begin_s: Array, end_s: Array, window_s: float, beta: float, c: float) -> Array:

@@ -11,6 +11,7 @@ import typer
 from otters_lab.cli import (
     bench_command,
     bench_commands,
+    calibration_commands,
     capture_commands,
     light_commands,
     model_commands,
@@ -36,6 +37,7 @@ bench_command.register(app)
 sweep_command.register(app)
 capture_commands.register(app)
 light_commands.register(app)
+calibration_commands.register(app)
 model_commands.register(app)
 
 

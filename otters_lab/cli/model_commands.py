@@ -1,4 +1,4 @@
-"""Commands on the model's side: fit, train, evaluate, energy, and the demo of it all."""
+"""Commands on the model's side: train, evaluate, energy, and the demo of it all."""
 
 from __future__ import annotations
 
@@ -11,99 +11,16 @@ import typer
 from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from otters_lab.calibration.file import Calibration
     from otters_lab.energy.report import EnergyReport, NetworkEnergy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
-class LawChoice(StrEnum):
-    """Laws of `fit`; an exponential and two of them describe traces and give no device model."""
+class SamplerChoice(StrEnum):
+    """Where a sampled run comes from."""
 
-    auto = "auto"
-    unified = "unified"
-    kww = "kww"
-    exp = "exp"
-    biexp = "biexp"
-    power = "power"
-
-
-_LAW_HELP = "Curvature free (auto, unified), held to a KWW, none (power); exp, biexp: traces only, no device model."
-
-
-def fit(
-    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="Sealed captures; several are pooled.")],
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="CALIBRATION", help="The calibration (.json).")],
-    window: Annotated[str | None, typer.Option("--window", help='The window W, like "1 s".')] = None,
-    law: Annotated[LawChoice, typer.Option("--law", help=_LAW_HELP)] = LawChoice.auto,
-    point: Annotated[int | None, typer.Option("--point", help="Use this setting of the sweep alone.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit a stochastic device model. Exit code 1 if a gate fails; the file is written all the same."""
-    from otters_lab.workflows.fitting import fit_files
-
-    calibration = fit_files(captures, out, window=window, law=law.value, point=point)
-    if as_json:
-        print_json({"calibration": str(out), "passed": calibration.passed, **calibration.model_dump(mode="json")})
-    else:
-        _show_calibration(calibration, out)
-    if not calibration.passed:
-        raise typer.Exit(1)
-
-
-def _show_calibration(calibration: Calibration, out: Path) -> None:
-    from otters_lab.core.quantity import format_quantity
-
-    if calibration.device is None:
-        _show_trace_verdicts(calibration)
-    else:
-        device = calibration.device
-        runs, devices = device.run_to_run, device.device_to_device
-        constants = device.constants
-        print_line(
-            f"chip {calibration.chip}: window {format_quantity(constants.window_s, 's')}, current {constants.polarity} "
-            f"from {format_quantity(constants.I_edge_A, 'A', 6)} to {format_quantity(constants.I_end_A, 'A', 6)}"
-        )
-        print_line(f"law: {device.law.formula}; {device.law.because}")
-        rows = [
-            (name, _interval(runs.sd[name], runs.interval[name]), _interval(devices.sd[name], devices.interval[name]))
-            for name in runs.sd
-        ]
-        print_table(("parameter", "run-to-run sd (95 %)", "device-to-device sd (95 %)"), rows)
-    gates = [(g.name, _number(g.value), f"{g.rule} {g.limit:g}", g.verdict) for g in calibration.gates]
-    print_table(("gate", "value", "limit", "verdict"), gates)
-    preferred = ", ".join(f"{law} {count}" for law, count in calibration.laws_preferred.items())
-    print_line(f"laws preferred by single traces: {preferred}")
-    print_line(f"{out}: {'all gates passed' if calibration.passed else 'gates failed; not fit for training'}")
-
-
-def _show_trace_verdicts(calibration: Calibration) -> None:
-    """One line a trace: what it prefers, and what it cannot tell."""
-    columns = calibration.traces.columns
-    rows = []
-    for row in (dict(zip(columns, entry, strict=True)) for entry in calibration.traces.rows):
-        shape = (row["parameters"] or {}).get("beta")
-        notes = "; ".join(row["notes"] or []) or "-"
-        tau = next(
-            (row["parameters"][n] for n in ("tau", "tau1") if row["parameters"] and n in row["parameters"]), None
-        )
-        law = row["law"] if row["rival"] is None else f"{row['law']} (or {row['rival']})"
-        place = f"{row['device']}/{row['point']}/{row['repeat']}"
-        rows.append((place, row["polarity"], law, _number(tau, "-"), _number(shape, "-"), notes))
-    print_table(("device/point/repeat", "current", "law", "tau (s)", "beta", "verdict"), rows)
-    polarities = [row[1] for row in rows]
-    print_line(f"{polarities.count('falls')} currents fall after the light goes off, {polarities.count('rises')} rise")
-    print_line("correlated residuals are 1/f noise or a mode that no law has: standard errors are too small")
-
-
-def _number(value: float | None, absent: str = "unknown") -> str:
-    return absent if value is None else f"{value:.3g}"
-
-
-def _interval(sd: float | None, interval: tuple[float, float] | None) -> str:
-    if sd is None or interval is None:
-        return "not resolved"
-    return f"{sd:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
+    parametric = "parametric"
+    empirical = "empirical"
 
 
 def train(
@@ -150,13 +67,41 @@ def evaluate(
     ] = 1.0,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
+    sampler: Annotated[
+        SamplerChoice | None, typer.Option("--sampler", help="Gaussian runs or recorded ones; default as trained.")
+    ] = None,
+    first_read: Annotated[
+        str | None,
+        typer.Option("--first-read", metavar="TIME", help="Delay of the read of level 0; default as trained."),
+    ] = None,
+    read_noise: Annotated[
+        bool | None,
+        typer.Option("--read-noise/--no-read-noise", help="With the lab meter's noise; default as trained."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy on the test part: teacher, quantised, spiking ideal, under sampled noise, on recorded traces."""
+    from otters_lab.core.errors import InputError
+    from otters_lab.core.quantity import parse_quantity
     from otters_lab.workflows.networks import accuracies, evaluate_checkpoint
 
+    try:
+        first_read_s = None if first_read is None else parse_quantity(first_read, "time")
+    except ValueError as error:
+        raise InputError(f"--first-read: {error}") from None
+    asked = {
+        "sampler": sampler and sampler.value,
+        "first_read_s": first_read_s,
+        "read_noise": read_noise,
+    }
     result = evaluate_checkpoint(
-        checkpoint, calibration_path=calibration, capture_path=capture, noise=noise, runs=runs, seed=seed
+        checkpoint,
+        calibration_path=calibration,
+        capture_path=capture,
+        noise=noise,
+        runs=runs,
+        seed=seed,
+        reading={name: value for name, value in asked.items() if value is not None},
     )
     if as_json:
         return print_json(result.model_dump())
@@ -295,7 +240,6 @@ def _energy_cell(network: NetworkEnergy) -> str:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    app.command("fit")(fit)
     app.command("train")(train)
     app.command("evaluate")(evaluate)
     app.command("energy")(energy)

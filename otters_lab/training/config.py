@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +33,14 @@ class JitterConfig(StrictModel):
     shift_px: float = Field(0.5, ge=0)
     turn_rad: float = Field(0.2, ge=0)
     zoom: float = Field(0.1, ge=0, lt=1)
+
+
+class ReadingConfig(StrictModel):
+    """How levels are read off the calibrated device (see `DeviceModel.reader`)."""
+
+    sampler: Literal["parametric", "empirical"] = "parametric"
+    first_read_s: float = Field(0.0, ge=0)  # delay of the read of level 0 behind the light's edge
+    read_noise: bool = False  # adds the lab meter's noise
 
 
 class TeacherConfig(StrictModel):
@@ -82,6 +91,7 @@ class TrainingConfig(StrictModel):
     shape: ShapeConfig = ShapeConfig()
     jitter: JitterConfig = JitterConfig()
     code: CodeConfig = CodeConfig()
+    reading: ReadingConfig = ReadingConfig()
     teacher: TeacherConfig = TeacherConfig()
     stages: list[StageConfig] = Field(default_factory=_stages, min_length=1)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from otters_lab.calibration.file import Calibration, calibration_from, read_calibration
 from otters_lab.calibration.model import DeviceModel
@@ -19,7 +20,7 @@ from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
-from otters_lab.training.config import TrainingConfig, read_config
+from otters_lab.training.config import ReadingConfig, TrainingConfig, read_config
 from otters_lab.training.evaluate import EvaluationResult, evaluate
 from otters_lab.training.train import TrainResult, train
 
@@ -58,7 +59,8 @@ def train_on_calibration(task: str, calibration_path: Path, out: Path, config_pa
     """
     model = usable_calibration(calibration_path).device_model()
     config = read_config(config_path) if config_path else TrainingConfig()
-    return train(task, model.reader(2**config.code.bits), out, config, calibration_path)
+    reader = sampled_readers(model, 2**config.code.bits, config.reading)[RUN_TO_RUN]
+    return train(task, reader, out, config, calibration_path)
 
 
 def evaluate_checkpoint(
@@ -69,11 +71,13 @@ def evaluate_checkpoint(
     noise: float = 1.0,
     runs: int = 20,
     seed: int = 0,
+    reading: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
     """Scores a checkpoint under sampled devices, and on a capture's recorded traces if one is given.
 
-    The calibration is the one given, else the one the network was trained on. `noise` multiplies its sd. The result
-    goes into the folder of the checkpoint as ``evaluation.json``.
+    The calibration is the one given, else the one the network was trained on. `noise` multiplies its sd. `reading` has
+    the entries of `ReadingConfig` that are to differ from those the network was trained with. The result goes into the
+    folder of the checkpoint as ``evaluation.json``.
 
     Raises
     ------
@@ -84,10 +88,13 @@ def evaluate_checkpoint(
     """
     checkpoint = load_checkpoint(folder)
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
-    readers = sampled_readers(scaled(calibration.device_model(), noise), 2**checkpoint.section.code.bits)
+    how = ReadingConfig(**{**checkpoint.header.config.get("reading", {}), **(reading or {})})
+    readers = sampled_readers(scaled(calibration.device_model(), noise), 2**checkpoint.section.code.bits, how)
     inputs = [reference(folder / PROVENANCE, "checkpoint", checkpoint.header.uid)]
     if capture_path is not None:
-        readers[REPLAYED] = replayed_reader(capture_path, calibration, 2**checkpoint.section.code.bits)
+        readers[REPLAYED] = replayed_reader(
+            capture_path, calibration, 2**checkpoint.section.code.bits, how.first_read_s
+        )
         inputs.append(reference(capture_path, "capture"))
     if calibration_path is not None:
         inputs.append(reference(calibration_path, "calibration", calibration.header.uid))
@@ -96,7 +103,7 @@ def evaluate_checkpoint(
         "evaluation",
         origin=calibration.header.origin,
         inputs=inputs,
-        config={"noise": noise, "runs": runs, "checkpoint": checkpoint.header.uid},
+        config={"noise": noise, "runs": runs, "checkpoint": checkpoint.header.uid, "reading": how.model_dump()},
         seeds={"evaluation": seed},
     )
     path = folder / "evaluation.json"
@@ -128,12 +135,29 @@ def scaled(model: DeviceModel, noise: float) -> DeviceModel:
     return replace(model, run_to_run=model.run_to_run * noise**2, device_to_device=model.device_to_device * noise**2)
 
 
-def sampled_readers(model: DeviceModel, n_levels: int) -> dict[str, LevelReader]:
-    """The two kinds of sampled device by name."""
-    return {RUN_TO_RUN: model.reader(n_levels), WITH_DEVICES: model.reader(n_levels, devices=True)}
+def sampled_readers(model: DeviceModel, n_levels: int, reading: ReadingConfig) -> dict[str, LevelReader]:
+    """The two kinds of sampled device by name.
+
+    Raises
+    ------
+    InputError, RefusedError
+        if the calibration cannot be read that way.
+    """
+    return {
+        name: model.reader(
+            n_levels,
+            devices=devices,
+            kind=reading.sampler,
+            first_read_s=reading.first_read_s,
+            read_noise=reading.read_noise,
+        )
+        for name, devices in ((RUN_TO_RUN, False), (WITH_DEVICES, True))
+    }
 
 
-def replayed_reader(capture_path: Path, calibration: Calibration, n_levels: int) -> RecordedLevels:
+def replayed_reader(
+    capture_path: Path, calibration: Calibration, n_levels: int, first_read_s: float = 0.0
+) -> RecordedLevels:
     """Levels read off a capture's good traces, in the constants of `calibration`.
 
     Raises
@@ -154,6 +178,7 @@ def replayed_reader(capture_path: Path, calibration: Calibration, n_levels: int)
         constants.I_edge_A,
         constants.I_end_A,
         n_levels,
+        first_read_s,
     )
 
 

@@ -1,6 +1,7 @@
 """A simulated chip that shares no code with the fitter: decays by the published stretched exponential itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,15 +28,21 @@ class Truth:
     sign: float = 1.0  # -1: the current rises after the light
     drift: float = 0.0  # of D, over the whole run
     outlier: tuple[int, int] | None = None  # device, repeat
+    swing: float = 1.0  # of SWING_A
+    chip: str = "S1"
+    chip_seed: int | None = None  # draws the devices; None: as the runs
 
 
 def simulate(path, truth, seed=0, drives=(5.0,)):
     """Writes and loads a capture of a simulated chip: 300 samples over a window of 1 s, dark and lit ones before."""
     rng = np.random.default_rng(seed)
-    offset = rng.normal(size=(truth.devices, 2)) * truth.device_sd
+    of_devices = rng if truth.chip_seed is None else np.random.default_rng([truth.chip_seed, 1])
+    offset = of_devices.normal(size=(truth.devices, 2)) * truth.device_sd
     interval, aperture, width = 1 / 300, 1e-3, 0.2
     t = np.arange(-90, 300) * interval + interval / 2
-    meta = CaptureMeta(origin="synthetic", chip="S1", parameter_units={"drive": "V"}, attributes={"window_s": 1.0})
+    meta = CaptureMeta(
+        origin="synthetic", chip=truth.chip, parameter_units={"drive": "V"}, attributes={"window_s": 1.0}
+    )
     path.unlink(missing_ok=True)
     with Spool.create(path.with_suffix(".spool"), meta) as spool:
         total = truth.repeats * truth.devices
@@ -47,7 +54,7 @@ def simulate(path, truth, seed=0, drives=(5.0,)):
                     )
                     if truth.outlier == (device + 1, repeat):
                         trace = _with_current(trace, trace.current_A + 0.3 * SWING_A * np.sqrt(np.maximum(t, 0)))
-                    spool.append(TraceKey("S1", int(device) + 1, point, repeat, {"drive": drive}), trace)
+                    spool.append(TraceKey(truth.chip, int(device) + 1, point, repeat, {"drive": drive}), trace)
     seal(path.with_suffix(".spool"), path)
     return load_capture(path)
 
@@ -60,7 +67,7 @@ def _trace(rng, truth, offset, t, aperture, width, number, total):
     tau = (-np.log((I0 - 1) / I0)) ** (-1 / beta)
     fine = t[:, None] + aperture * (np.arange(41)[None] / 40 - 0.5)
     value = (O0 - D * I0 * (1 - np.exp(-((np.maximum(fine, 0) / tau) ** beta)))).mean(axis=1)
-    current = END_A + truth.sign * SWING_A * np.where(t < 0, O0, value)
+    current = END_A + truth.sign * truth.swing * SWING_A * np.where(t < 0, O0, value)
     current = np.where(t < -width, DARK_A, current) + truth.white * SWING_A * rng.normal(size=t.size)
     stamp = f"2026-01-01T{8 + number // 600:02d}:{number // 10 % 60:02d}:{number % 10 * 6:02d}.000000Z"
     return Trace(t, current, aperture, 1e-6, width, 1e-5, stamp)
@@ -69,6 +76,12 @@ def _trace(rng, truth, offset, t, aperture, width, number, total):
 def _with_current(trace, current):
     return Trace(trace.time_s, current, trace.aperture_s, trace.edge_uncertainty_s, trace.pulse_width_s, trace.range_A,
                  trace.start_utc)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout: its top folders are a workspace."""
+    return Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

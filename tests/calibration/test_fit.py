@@ -68,11 +68,11 @@ def test_an_outlier_run_is_listed_by_its_trace_and_kept_out(chip):
     assert calibration.device.run_to_run.sd["D"] == pytest.approx(0.02, rel=0.2)
 
 
-def test_several_settings_give_verdicts_but_no_device_model(chip):
+def test_several_settings_give_a_device_model_each_and_none_of_all(chip):
     capture = chip(chip.Truth(devices=2, repeats=3), drives=(4.0, 5.0))
     calibration = fit_captures([capture])
     assert calibration.device is None
-    assert not calibration.passed
+    assert [point.settings for point in calibration.conditions] == [{"drive": 4.0}, {"drive": 5.0}]
     assert len(calibration.traces.rows) == 12
     with pytest.raises(RefusedError, match="several settings"):
         calibration.device_model()

@@ -1,0 +1,99 @@
+"""Levels sampled from a device model: runs drawn from their covariance, or the recorded runs themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from otters_lab.core.errors import RefusedError
+from otters_lab.core.protocols import Array, LevelReader
+
+if TYPE_CHECKING:
+    import torch
+
+    from otters_lab.calibration.model import DeviceModel
+
+Kind = Literal["parametric", "empirical"]
+
+
+@dataclass(frozen=True)
+class SampledLevels:
+    """A `LevelReader` that samples a device model. One draw is one run of one device.
+
+    Noise is drawn anew at each row of `read`; with `devices`, `for_run` draws a device that then stays.
+
+    recorded : [run, 3] deviations (O0, D, logit beta) to draw runs from, each as likely; None draws Gaussian ones.
+    read_noise : [T + 1, T + 1] covariance of a meter's noise on top; None for none. Drawn anew at each row.
+    """
+
+    model: DeviceModel
+    n_levels: int
+    centre: Array
+    devices: bool
+    first_read_s: float = 0.0
+    recorded: Array | None = None
+    read_noise: Array | None = None
+
+    def read(self, n: int, seed: tuple[int, ...]) -> Array:
+        """`n` runs of this device, [n, T + 1]."""
+        rng = np.random.default_rng(seed)
+        if self.recorded is None:
+            runs = rng.standard_normal((n, 3)) @ root(self.model.run_to_run).T
+        else:
+            runs = self.recorded[rng.integers(len(self.recorded), size=n)]
+        levels = self.model.levels(self.centre + runs, self.n_levels, self.first_read_s)
+        if self.read_noise is None:
+            return levels
+        return np.asarray(levels + rng.standard_normal((n, self.n_levels)) @ root(self.read_noise).T)
+
+    def read_torch(self, n: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """`n` runs of this device as a tensor [n, T + 1] on the generator's device, float64 unless told otherwise.
+
+        The same distribution as `read`; the numbers are torch's, so they differ from those of any seed of `read`.
+        """
+        from otters_lab.calibration.torch_levels import sample
+
+        return sample(self, n, generator, dtype)
+
+    def for_run(self, seed: tuple[int, ...]) -> LevelReader:
+        """The reader of one device, drawn device-to-device where asked for, else this one."""
+        if not self.devices:
+            return self
+        draw = np.random.default_rng(seed).standard_normal((1, 3)) @ root(self.model.device_to_device).T
+        return replace(self, centre=self.model.mean + draw[0], devices=False)
+
+
+def root(covariance: Array) -> Array:
+    """A matrix whose product with its transpose is the covariance; a semi-definite one is fine."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None)))
+
+
+def shrunk(runs: Array, covariance: Array) -> Array:
+    """Recorded runs [run, p], moved linearly so that their covariance is the given one.
+
+    Recorded runs carry the estimation noise; their covariance S is larger than the deconvolved one. The map is
+    A = S^(-1/2) (S^(1/2) Sigma S^(1/2))^(1/2) S^(-1/2), in units of the runs' sd: like Sigma^(1/2) S^(-1/2) it makes
+    A S A' = Sigma, and of all linear maps that do it moves the runs least, so that tails stay on the runs that have
+    them. A parameter without a resolved spread (0 in Sigma) becomes 0.
+
+    Raises
+    ------
+    RefusedError
+        if the runs are too few to have a covariance.
+    """
+    unit = np.sqrt(np.mean(runs**2, axis=0)) if len(runs) else np.zeros(len(covariance))
+    if len(runs) < 3 * len(covariance) or not np.all(unit > 0):
+        raise RefusedError(f"{len(runs)} recorded runs are too few to draw from: use the parametric sampler")
+    scaled = runs / unit
+    half = _power(scaled.T @ scaled / len(runs), 0.5)
+    back = np.linalg.inv(half)
+    move = back @ _power(half @ (covariance / np.outer(unit, unit)) @ half, 0.5) @ back
+    return np.asarray(scaled @ move.T * unit)
+
+
+def _power(matrix: Array, exponent: float) -> Array:
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.clip(values, 0.0, None) ** exponent) @ vectors.T)
