@@ -42,16 +42,18 @@ def fit_captures(
     """
     chosen = select(captures, window_s, point)
     verdicts = _judge(chosen)
-    noise = estimate_noise(chosen.steady_segments(), chosen.interval_s, chosen.duration_s)
+    segments, source = chosen.steady_segments()
+    noise = estimate_noise(segments, chosen.interval_s, chosen.duration_s, source)
     settings = chosen.settings
     gates = [at_most("one setting", float(len(settings)), 1, "a device model describes one setting of the sweep")]
     decays = chosen.decays()
     fit, shared = _fit_law(decays, chosen, law, one_setting=len(settings) == 1)
     device, normal = None, None
     if shared is not None:
-        normal = normalise(shared, chosen, decays, noise)
+        normal = normalise(shared, chosen, decays, noise, free_c=law != "power")
+        fit, noise = normal.shared.fit, normal.noise
         device = device_record(normal, chosen, decays, law)
-        gates += population_gates(normal, chosen, decays, noise, device.levels.extrapolated, N_LEVELS)
+        gates += population_gates(normal, chosen, decays, device.levels.extrapolated, N_LEVELS)
     gates += trace_gates(fit, chosen, decays, verdicts)
     header = new_header(
         "calibration",
@@ -63,7 +65,7 @@ def fit_captures(
         header=header,
         chip=", ".join(sorted({str(chip) for chip in chosen.table["chip"]})),
         settings=settings,
-        noise=None if noise is None else noise_record(noise),
+        noise=None if noise is None else noise_record(noise, chosen),
         device=device,
         gates=gates,
         laws_preferred=_count([verdict.law for verdict in verdicts.values()]),
