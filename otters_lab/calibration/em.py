@@ -20,7 +20,7 @@ def within_covariance(scatter: Array, dof: Array, noise: Array, start: Array) ->
     total = float(dof.sum())
 
     def step(R: Array) -> Array:
-        gain = R @ np.linalg.pinv(R + noise, hermitian=True)
+        gain = R @ _inverse(R + noise)
         explained = gain @ scatter @ np.swapaxes(gain, 1, 2)
         left = R - gain @ R
         return np.asarray(np.sum(explained + dof[:, None, None] * left, axis=0) / total)
@@ -33,14 +33,20 @@ def between_covariance(means: Array, noise: Array, start: Array) -> Array:
     count = len(means)
 
     def step(B: Array) -> Array:
-        weight = np.linalg.pinv(B + noise, hermitian=True)
-        mean_cov = np.linalg.pinv(weight.sum(axis=0), hermitian=True)
+        weight = _inverse(B + noise)
+        mean_cov = _inverse(weight.sum(axis=0))
         centre = mean_cov @ np.einsum("gij,gj->i", weight, means)
         guess = np.einsum("ij,gjk,gk->gi", B, weight, means - centre)
         known = weight - weight @ mean_cov @ weight
         return np.asarray((guess.T @ guess + np.sum(B - B @ known @ B, axis=0)) / count)
 
     return _iterate(step, start)
+
+
+def _inverse(matrices: Array) -> Array:
+    """Of positive semi-definite [..., p, p], with 1e-12 of the diagonal added: a pseudo-inverse is five times slower."""
+    diagonal = np.einsum("...ii->...i", matrices)
+    return np.asarray(np.linalg.inv(matrices + (1e-12 * diagonal + 1e-300)[..., None] * np.eye(matrices.shape[-1])))
 
 
 def _iterate(step: Callable[[Array], Array], start: Array) -> Array:

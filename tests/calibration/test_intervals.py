@@ -63,6 +63,6 @@ def test_em_finds_covariances_seen_through_unequal_noise():
 def test_em_corrects_for_the_mean_it_takes_off():
     rng = np.random.default_rng(5)
     found = [
-        between_covariance(rng.standard_normal((4, 1)), np.full((4, 1, 1), 1e-6), np.eye(1))[0, 0] for _ in range(2000)
+        between_covariance(rng.standard_normal((4, 1)), np.full((4, 1, 1), 1e-6), np.eye(1))[0, 0] for _ in range(600)
     ]
-    assert np.mean(found) == pytest.approx(1.0, abs=0.08)  # 0.75 without
+    assert np.mean(found) == pytest.approx(1.0, abs=0.12)  # 0.75 without

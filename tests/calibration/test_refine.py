@@ -48,8 +48,8 @@ def test_errors_are_as_large_as_stated_and_no_larger_than_those_of_least_squares
 
 
 def test_long_records_are_averaged_and_their_errors_stay_right():
-    noise = ReadNoise(0.02, 0.002, 1 / 2500, 0)
-    theta, decays = decays_with(noise, samples=2500)
+    noise = ReadNoise(0.02, 0.002, 1 / 1500, 0)
+    theta, decays = decays_with(noise, samples=1500)
     _, refined = refined_of(decays, noise)
     z = (refined.theta - theta) / np.sqrt(np.einsum("nii->ni", refined.estimation))
     np.testing.assert_allclose(z.std(axis=0), 1.0, rtol=0.12)
