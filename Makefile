@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps lint reference clean
+.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -35,6 +35,10 @@ prove-sweeps: $(VENV)/.installed
 # Traces of 10 000 samples into our spool, QCoDeS's Measurement and PyMeasure's Results, in one run.
 bench-sweeps: $(DRIVERS_VENV)/.installed
 	$(DRIVERS_VENV)/bin/python tests/benchmarks/bench_storage.py --output tests/benchmarks/results/storage.json
+
+# Simulated chips through the fit: bias, efficiency, spreads and the coverage of their intervals. An hour on two cores.
+bench-calibration: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_calibration.py --output tests/benchmarks/results/calibration.json
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

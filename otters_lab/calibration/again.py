@@ -31,13 +31,14 @@ def measured_again(captures: Sequence[Capture], old: DeviceRecord) -> Measured:
                          expected="a capture of the calibration's setting")  # fmt: skip
     decays = chosen.decays()
     shared = SharedC(old.law.c, None, fit_bulk(decays, old.law.c))
-    noise = estimate_noise(chosen.steady_segments(), chosen.interval_s, chosen.duration_s)
-    normal = normalise(shared, chosen, decays, noise)
+    segments, source = chosen.steady_segments()
+    noise = estimate_noise(segments, chosen.interval_s, chosen.duration_s, source)
+    normal = normalise(shared, chosen, decays, noise, free_c=False)
     return Measured(
         chip=", ".join(sorted({str(chip) for chip in chosen.table["chip"]})),
         settings=chosen.settings,
         device=device_record(normal, chosen, decays, "unified"),
-        traces=trace_table(shared.fit, chosen, {}, normal),
+        traces=trace_table(normal.shared.fit, chosen, {}, normal),
         c_sd=None,
         c_taken=True,
     )

@@ -110,6 +110,17 @@ class SharedC:
     fit: BulkFit
 
 
+def _better(one: BulkFit, other: BulkFit) -> BulkFit:
+    """Trace by trace the lower of two fits: a c tried far off can leave a trace at a bound, from which none returns."""
+    lower = other.rss < one.rss
+    return BulkFit(
+        np.where(lower[:, None], other.theta, one.theta),
+        np.where(lower, other.rss, one.rss),
+        one.c,
+        np.where(lower, other.converged, one.converged),
+    )
+
+
 def fit_shared_c(decays: Decays, groups: AnyArray, bounds: tuple[float, float] = C_BOUNDS) -> SharedC:
     """Finds the one c that lowers the total sum of squares most, then fits every trace at it.
 
@@ -125,7 +136,7 @@ def fit_shared_c(decays: Decays, groups: AnyArray, bounds: tuple[float, float] =
 
     best = minimize_scalar(total, bounds=bounds, method="bounded", options={"xatol": 1e-5})
     c = float(best.x)
-    final = fit_bulk(decays, c, state["theta"])
+    final = _better(fit_bulk(decays, c, state["theta"]), fit_bulk(decays, c))
     h = 0.02 * (1 - c)
     low, high = fit_bulk(decays, c - h, final.theta).rss, fit_bulk(decays, c + h, final.theta).rss
     slope, curvature = (high - low) / (2 * h), (high - 2 * final.rss + low) / h**2

@@ -56,7 +56,8 @@ def fit_conditions(
     theta, rss = np.empty((len(chosen.table), 3)), np.empty(len(chosen.table))
     converged = np.zeros(len(chosen.table), dtype=bool)
     for r, part, d, one in zip(rows, parts, decays, own, strict=True):
-        normal = normalise(one, part, d, noise)
+        normal = normalise(one, part, d, noise, free_c=False)  # c is shared, or was free already
+        fit = normal.shared.fit
         device = device_record(normal, part, d, law)
         # Joint covariances of levels follow from the parameters': at many settings they would be most of the file.
         levels = {"run_to_run_covariance": None, "device_to_device_covariance": None}
@@ -64,11 +65,10 @@ def fit_conditions(
         records.append(ConditionRecord(settings=part.settings[0], traces=len(r), device=device))
         judged = {i: verdicts[int(row)] for i, row in enumerate(r) if int(row) in verdicts}
         gates.append(
-            population_gates(normal, part, d, noise, device.levels.extrapolated, N_LEVELS)
-            + trace_gates(one.fit, part, d, judged)
+            population_gates(normal, part, d, device.levels.extrapolated, N_LEVELS) + trace_gates(fit, part, d, judged)
         )
         outliers.append(r[normal.population.outliers])
-        theta[r], rss[r], converged[r] = one.fit.theta, one.fit.rss, one.fit.converged
+        theta[r], rss[r], converged[r] = fit.theta, fit.rss, fit.converged
     return ConditionsFit(
         records, BulkFit(theta, rss, own[0].c, converged), np.concatenate(outliers), _worst(records, gates)
     )

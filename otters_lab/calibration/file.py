@@ -13,7 +13,7 @@ from otters_lab.calibration.frame import recorded_runs
 from otters_lab.calibration.gates import Gate
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
 from otters_lab.calibration.noise import ReadNoise
-from otters_lab.calibration.population import Spread
+from otters_lab.calibration.spread import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
 from otters_lab.core.protocols import Array
@@ -57,29 +57,65 @@ class SpreadRecord(Record):
     upper_bound: dict[str, float | None]
     estimation_share: dict[str, float | None]
     covariance: Matrix
-    degrees_of_freedom: int
+    degrees_of_freedom: float
 
 
 class NoiseRecord(Record):
-    """Read noise of the lab's meter, from dark and lit samples: S(f) = 2*interval*white_sd^2 + flicker^2/f."""
+    """Read noise of the lab's meter, one-sided: S(f) = white^2 + flicker^2/f in the band, at the aperture.
 
+    white_A_per_sqrtHz and flicker_A_per_sqrtHz (at 1 Hz) with their standard errors; white_sd_A is the white part of a
+    single reading, white = white_sd*sqrt(2*interval); flicker_A its number in A. `source` says what it is taken from.
+    """
+
+    white_A_per_sqrtHz: float
+    white_error_A_per_sqrtHz: float
+    flicker_A_per_sqrtHz: float
+    flicker_error_A_per_sqrtHz: float
+    band_Hz: tuple[float, float]
+    aperture_s: float | None
     white_sd_A: float
     flicker_A: float
     interval_s: float
     segments: int
+    source: str
 
 
 class DriftRecord(Record):
-    """Common linear drift of the parameters, per hour, with its sd."""
+    """Common linear drift of the parameters, per hour, with its sd; and per earlier repeat of the point on the device.
+
+    per_repeat is null where time explains the repeats: `shared_with_time` is R^2 within devices.
+    """
 
     per_hour: dict[str, float]
     sd_per_hour: dict[str, float]
+    per_repeat: dict[str, float] | None
+    sd_per_repeat: dict[str, float] | None
+    shared_with_time: float | None
+
+
+class ModeRecord(Record):
+    """A curve that runs add to the law's, of one sd: legendre coefficients in 2*u**beta - 1, less `tangent` of the
+    law's derivatives by (O0, D, logit_beta), beta and c those of the mean curve; and its values at the level times.
+    """
+
+    legendre: list[float]
+    tangent: list[float]
+    levels: list[float]
+
+
+class ModesRecord(Record):
+    """Modes beyond the law, with the joint covariances of (O0, D, logit_beta, scores), null where unresolved."""
+
+    modes: list[ModeRecord]
+    run_to_run_covariance: Matrix
+    device_to_device_covariance: Matrix
 
 
 class LevelTable(Record):
     """Levels k = 0..T: times, O(t_k) with run-to-run and device-to-device sd, joint covariances, which were sampled.
 
-    `extrapolated` lists the k whose time lies before the first sample.
+    The covariances hold the modes beyond the law, where there are any. `extrapolated` lists the k whose time lies
+    before the first sample.
     """
 
     n_levels: int
@@ -93,14 +129,21 @@ class LevelTable(Record):
 
 
 class DeviceRecord(Record):
-    """The stochastic device model of one setting of one chip."""
+    """The stochastic device model of one setting of one chip.
+
+    logit_beta_interval is the mean's, over devices, 95 % (Student's t). `tail` is the degrees of freedom of a
+    multivariate t that the runs' tails have, null where they are Gaussian. `modes` is null where nothing was found.
+    """
 
     law: LawRecord
     constants: Constants
     logit_beta: float
+    logit_beta_interval: tuple[float, float] | None
     mean_covariance: Matrix | None
     run_to_run: SpreadRecord
     device_to_device: SpreadRecord
+    tail: float | None
+    modes: ModesRecord | None
     drift: DriftRecord | None
     levels: LevelTable
 
@@ -242,7 +285,7 @@ def spread_record(spread: Spread) -> SpreadRecord:
         upper_bound=named(spread.upper),
         estimation_share=named(spread.estimation_share),
         covariance=matrix_record(spread.covariance, spread.resolved),
-        degrees_of_freedom=spread.dof,
+        degrees_of_freedom=rounded(spread.dof),
     )
 
 

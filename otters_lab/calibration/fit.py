@@ -50,7 +50,8 @@ def fit_captures(
     if law not in LAW_CHOICES:
         raise InputError("no such law", key="law", found=law, expected=", ".join(LAW_CHOICES))
     verdicts = _judge(chosen, None if law == "auto" else law)
-    noise = estimate_noise(chosen.steady_segments(), chosen.interval_s, chosen.duration_s)
+    segments, source = chosen.steady_segments()
+    noise = estimate_noise(segments, chosen.interval_s, chosen.duration_s, source)
     device, normal, conditions = None, None, None
     if law not in DEVICE_LAWS:
         decays = chosen.decays()
@@ -65,9 +66,10 @@ def fit_captures(
     else:
         decays = chosen.decays()
         shared = shared_curvature(decays, chosen.table["device_code"].to_numpy(), law)
-        fit, normal = shared.fit, normalise(shared, chosen, decays, noise)
+        normal = normalise(shared, chosen, decays, noise, free_c=law != "power")
+        fit, noise = normal.shared.fit, normal.noise
         device = device_record(normal, chosen, decays, law)
-        gates = population_gates(normal, chosen, decays, noise, device.levels.extrapolated, N_LEVELS)
+        gates = population_gates(normal, chosen, decays, device.levels.extrapolated, N_LEVELS)
         gates += trace_gates(fit, chosen, decays, verdicts)
         traces = trace_table(fit, chosen, verdicts, normal)
     header = new_header(
@@ -80,7 +82,7 @@ def fit_captures(
         header=header,
         chip=", ".join(sorted({str(chip) for chip in chosen.table["chip"]})),
         settings=chosen.settings,
-        noise=None if noise is None else noise_record(noise),
+        noise=None if noise is None else noise_record(noise, chosen),
         device=device,
         gates=gates,
         laws_preferred=_count([verdict.preferred for verdict in verdicts.values()]),

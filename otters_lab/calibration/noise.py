@@ -1,9 +1,11 @@
-"""Read noise as a spectrum: white plus 1/f, from samples in which the device stands still (dark, lit)."""
+"""Read noise as a spectrum: white plus 1/f, from samples in which the device stands still (dark, lit), else from
+what a fit leaves.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +20,36 @@ class ReadNoise:
     """One-sided spectrum S(f) = 2*dt*white_sd**2 + flicker**2/f of single readings.
 
     white_sd : sd of one reading's white part, in the current's unit.
-    flicker : amplitude of the 1/f part, in the current's unit: its rms in a band f1..f2 is flicker*sqrt(ln(f2/f1)).
+    flicker : amplitude of the 1/f part, in the current's unit (its density at 1 Hz has the same number, per sqrt(Hz)):
+        its rms in a band f1..f2 is flicker*sqrt(ln(f2/f1)).
+    power_cov : [2, 2] covariance of the estimates of (white_sd**2, flicker**2); zeros where they are known.
+    source : what it was estimated from.
     """
 
     white_sd: float
     flicker: float
     interval_s: float
     segments: int
+    power_cov: Array = field(default_factory=lambda: np.zeros((2, 2)))
+    source: str = "stated"
+
+    @property
+    def white_density(self) -> float:
+        """White part as an amplitude density, in the current's unit per sqrt(Hz), one-sided."""
+        return self.white_sd * math.sqrt(2 * self.interval_s)
+
+    def band_Hz(self, duration_s: float) -> tuple[float, float]:
+        """A record resolves bins 1/duration wide: the lowest begins at half of that, the last ends at Nyquist."""
+        return 0.5 / duration_s, 0.5 / self.interval_s
+
+    def with_powers(self, white_variance: float, flicker_power: float) -> ReadNoise:
+        """The same noise at other powers; negative ones count as 0."""
+        return replace(self, white_sd=max(white_variance, 0.0) ** 0.5, flicker=max(flicker_power, 0.0) ** 0.5)
 
     def rms_flicker(self, duration_s: float) -> float:
         """rms of the 1/f part in the band of a record of `duration_s`."""
-        low, high = self._band(duration_s)
+        low, high = self.band_Hz(duration_s)
         return self.flicker * math.sqrt(math.log(high / low))
-
-    def _band(self, duration_s: float) -> tuple[float, float]:
-        """A record resolves bins 1/duration wide: the lowest begins at half of that, the last ends at Nyquist."""
-        return 0.5 / duration_s, 0.5 / self.interval_s
 
     def covariance(self, time_s: Array, duration_s: float) -> Array:
         """Covariance matrix [sample, sample] of readings at `time_s` in a record of `duration_s`.
@@ -43,7 +59,7 @@ class ReadNoise:
         result: Array = np.eye(len(time_s)) * self.white_sd**2
         if self.flicker == 0.0:
             return result
-        low, high = self._band(duration_s)
+        low, high = self.band_Hz(duration_s)
         lag = np.abs(time_s[:, None] - time_s[None, :])
         lags, where = np.unique(np.round(lag, 12), return_inverse=True)
         values = np.full(lags.shape, math.log(high / low))
@@ -53,7 +69,7 @@ class ReadNoise:
         return np.asarray(result + self.flicker**2 * values[where].reshape(lag.shape))
 
 
-def estimate_noise(segments: list[Array], interval_s: float, duration_s: float) -> ReadNoise | None:
+def estimate_noise(segments: list[Array], interval_s: float, duration_s: float, source: str = "") -> ReadNoise | None:
     """Fits white and 1/f noise to the pooled periodograms of steady segments (Whittle likelihood).
 
     Each segment [sample] has its straight line taken off, so that slow drift is not called noise. What that line, the
@@ -62,13 +78,31 @@ def estimate_noise(segments: list[Array], interval_s: float, duration_s: float) 
     segment has 16 samples.
     """
     usable = [segment for segment in segments if len(segment) >= 16]
-    if not usable:
-        return None
-    powers, whites, flickers, counts = [], [], [], []
+    groups = []
     for n in sorted({len(segment) for segment in usable}):
-        same = np.stack([segment for segment in usable if len(segment) == n])
-        transform = _detrended_transform(n)
-        powers.append(np.mean(np.abs(same @ transform.T) ** 2, axis=0))
+        line = np.stack([np.ones(n), np.linspace(-1.0, 1.0, n)], axis=1)
+        groups.append((np.stack([segment for segment in usable if len(segment) == n]), line))
+    return _whittle(groups, interval_s, duration_s, source)
+
+
+def noise_of_residuals(residuals: Array, jacobian: Array, interval_s: float, duration_s: float) -> ReadNoise | None:
+    """White and 1/f noise from the residuals [trace, sample] of fits with one `jacobian` [sample, p].
+
+    A fit eats low frequencies: the periodogram that is expected of its residuals is that of noise from which the
+    jacobian's columns were projected off. Whatever the law cannot describe counts as noise here.
+    """
+    if residuals.shape[1] < 16 + jacobian.shape[1]:
+        return None
+    return _whittle([(residuals, jacobian)], interval_s, duration_s, "residuals of the decays")
+
+
+def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: float, source: str) -> ReadNoise | None:
+    """Fits the spectrum to groups of records [record, sample], each with the columns [sample, q] projected off."""
+    powers, whites, flickers, counts = [], [], [], []
+    for records, columns in groups:
+        n = records.shape[1]
+        transform = _projected_transform(columns)
+        powers.append(np.mean(np.abs(records @ transform.T) ** 2, axis=0))
         unit = [
             ReadNoise(w, a, interval_s, 0).covariance(interval_s * np.arange(n, dtype=float), duration_s)
             for w, a in _UNITS
@@ -76,11 +110,14 @@ def estimate_noise(segments: list[Array], interval_s: float, duration_s: float) 
         white, flicker = (np.sum((transform @ C) * transform.conj(), axis=1).real for C in unit)
         whites.append(white)
         flickers.append(flicker)
-        counts.append(np.full(len(white), len(same)))
+        counts.append(np.full(len(white), len(records)))
+    if not powers:
+        return None
     p, w, f, count = (np.concatenate(parts) for parts in (powers, whites, flickers, counts))
+    records_used = sum(len(records) for records, _ in groups)
     scale = float(np.sum(p) / np.sum(w))
     if scale == 0.0:
-        return ReadNoise(0.0, 0.0, interval_s, len(usable))
+        return ReadNoise(0.0, 0.0, interval_s, records_used, source=source)
 
     def whittle(log_parts: Array) -> float:
         spectrum = np.exp(log_parts[0]) * w + np.exp(log_parts[1]) * f
@@ -88,16 +125,22 @@ def estimate_noise(segments: list[Array], interval_s: float, duration_s: float) 
 
     starts = ([0.0, -3.0], [-2.0, 0.0], [0.0, -30.0])
     best = min((minimize(whittle, start, method="Nelder-Mead") for start in starts), key=lambda fit: float(fit.fun))
-    white_variance, flicker_power = np.exp(best.x) * scale
-    return ReadNoise(math.sqrt(white_variance), math.sqrt(flicker_power), interval_s, len(usable))
+    parts = np.exp(best.x)
+    slopes = np.stack([w, f]) / (parts[0] * w + parts[1] * f)
+    power_cov = np.linalg.pinv((slopes * count) @ slopes.T) * scale**2
+    white_variance, flicker_power = parts * scale
+    return ReadNoise(
+        math.sqrt(white_variance), math.sqrt(flicker_power), interval_s, records_used, np.asarray(power_cov), source
+    )
 
 
 _UNITS = ((1.0, 0.0), (0.0, 1.0))
 
 
-def _detrended_transform(n: int) -> npt.NDArray[np.complex128]:
-    """Rows of the discrete Fourier transform, k = 1 up to below Nyquist, applied after taking off a straight line."""
-    line = np.stack([np.ones(n), np.linspace(-1.0, 1.0, n)], axis=1)
-    project = np.eye(n) - line @ np.linalg.pinv(line)
+def _projected_transform(columns: Array) -> npt.NDArray[np.complex128]:
+    """Rows of the discrete Fourier transform, k = 1 up to below Nyquist, after taking the columns [sample, q] off."""
+    n = len(columns)
+    scaled = columns / np.abs(columns).max(axis=0)
+    project = np.eye(n) - scaled @ np.linalg.pinv(scaled)
     rows = np.fft.rfft(np.eye(n), axis=0)[1 : (n + 1) // 2]
     return np.asarray(rows @ project)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import t as student
 
 from otters_lab.calibration.bulk import BulkFit, Decays, SharedC
 from otters_lab.calibration.choice import TraceVerdict
@@ -15,6 +16,8 @@ from otters_lab.calibration.file import (
     DriftRecord,
     LawRecord,
     LevelTable,
+    ModeRecord,
+    ModesRecord,
     NoiseRecord,
     TraceTable,
     matrix_record,
@@ -24,8 +27,10 @@ from otters_lab.calibration.file import (
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
 from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.normalise import NormalisedFit
-from otters_lab.calibration.population import Population, Spread
+from otters_lab.calibration.population import Population
 from otters_lab.calibration.select import Selection
+from otters_lab.calibration.spread import Spread
+from otters_lab.core.protocols import Array
 
 N_LEVELS = 16  # the level table's resolution, 4 bits; the model itself serves any
 
@@ -56,11 +61,14 @@ def device_record(normal: NormalisedFit, chosen: Selection, decays: Decays, law:
             polarity="falls" if normal.swing_A > 0 else "rises",
         ),
         logit_beta=rounded(logit_beta),
+        logit_beta_interval=_mean_interval(population, 2),
         mean_covariance=None if cov is None else matrix_record(cov),
         run_to_run=spread_record(population.run_to_run),
         device_to_device=spread_record(population.device_to_device),
+        tail=population.tails.tail if np.isfinite(population.tails.tail) else None,
+        modes=_modes_record(normal),
         drift=_drift_record(population),
-        levels=_level_table(model, population, _first_time(decays)),
+        levels=_level_table(model, normal, _first_time(decays)),
     )
 
 
@@ -80,19 +88,57 @@ def _first_time(decays: Decays) -> float:
     return float(np.min(np.broadcast_to(decays.time_s, decays.y.shape)[used]))
 
 
-def _drift_record(population: Population) -> DriftRecord | None:
-    if population.drift is None or population.drift_sd is None:
+def _mean_interval(population: Population, index: int) -> tuple[float, float] | None:
+    """95 % interval of a mean over devices; None with one."""
+    dof = population.device_to_device.dof
+    if population.mean_cov is None or dof < 1:
         return None
-    per_hour, sd = population.drift * 3600.0, population.drift_sd * 3600.0
+    half = float(student.ppf(0.975, dof) * population.mean_cov[index, index] ** 0.5)
+    return rounded(float(population.mean[index]) - half), rounded(float(population.mean[index]) + half)
+
+
+def _drift_record(population: Population) -> DriftRecord | None:
+    drift = population.drift
+    if drift is None:
+        return None
+
+    def named(values: Array) -> dict[str, float]:
+        return {name: rounded(float(v)) for name, v in zip(PARAMETERS, values, strict=True)}
+
     return DriftRecord(
-        per_hour={name: rounded(float(v)) for name, v in zip(PARAMETERS, per_hour, strict=True)},
-        sd_per_hour={name: rounded(float(v)) for name, v in zip(PARAMETERS, sd, strict=True)},
+        per_hour=named(drift.per_s * 3600.0),
+        sd_per_hour=named(drift.sd_per_s * 3600.0),
+        per_repeat=None if drift.per_repeat is None else named(drift.per_repeat),
+        sd_per_repeat=None if drift.sd_per_repeat is None else named(drift.sd_per_repeat),
+        shared_with_time=None if drift.shared is None else rounded(drift.shared),
     )
 
 
-def _level_table(model: DeviceModel, population: Population, first_s: float) -> LevelTable:
+def _modes_record(normal: NormalisedFit) -> ModesRecord | None:
+    modes = normal.modes
+    if modes is None or not modes.count:
+        return None
+    # From amperes to O; the law's derivative by D is -g in both, so that its two lengths go with the current.
+    to_O = np.array([1 / normal.swing_A, 1 / normal.swing_A, 1.0])
+    levels = normal.level_sensitivity(N_LEVELS)[:, 3:].T
+    runs, devices = normal.extended.run_to_run, normal.extended.device_to_device
+    return ModesRecord(
+        modes=[
+            ModeRecord(
+                legendre=[rounded(float(v)) for v in legendre / normal.swing_A],
+                tangent=[rounded(float(v)) for v in tangent * to_O],
+                levels=[rounded(float(v)) for v in level],
+            )
+            for legendre, tangent, level in zip(modes.legendre, modes.tangent, levels, strict=True)
+        ],
+        run_to_run_covariance=matrix_record(runs.covariance, runs.resolved),
+        device_to_device_covariance=matrix_record(devices.covariance, devices.resolved),
+    )
+
+
+def _level_table(model: DeviceModel, normal: NormalisedFit, first_s: float) -> LevelTable:
     times = model.level_times(N_LEVELS) * model.window_s
-    sensitivity = model.sensitivity(N_LEVELS)
+    sensitivity = normal.level_sensitivity(N_LEVELS)
 
     def spread(part: Spread) -> tuple[list[float | None], list[list[float | None]] | None]:
         if not any(part.resolved):
@@ -103,8 +149,8 @@ def _level_table(model: DeviceModel, population: Population, first_s: float) -> 
         sd = [rounded(float(v) ** 0.5) if k else None for v, k in zip(np.diag(covariance), known, strict=True)]
         return sd, matrix_record(covariance, known)
 
-    run_sd, run_cov = spread(population.run_to_run)
-    device_sd, device_cov = spread(population.device_to_device)
+    run_sd, run_cov = spread(normal.extended.run_to_run)
+    device_sd, device_cov = spread(normal.extended.device_to_device)
     return LevelTable(
         n_levels=N_LEVELS,
         time_s=[rounded(float(t)) for t in times],
@@ -117,12 +163,27 @@ def _level_table(model: DeviceModel, population: Population, first_s: float) -> 
     )
 
 
-def noise_record(noise: ReadNoise) -> NoiseRecord:
+def noise_record(noise: ReadNoise, chosen: Selection) -> NoiseRecord:
+    low, high = noise.band_Hz(chosen.duration_s)
+    aperture = chosen.table["aperture_s"].to_numpy(dtype=float)
+    errors = np.sqrt(np.clip(np.diag(noise.power_cov), 0.0, None))
+    # sd of a root is that of the square over twice the root; at a root of 0 the root of the sd bounds it.
+    white_error, flicker_error = (
+        min(float(error) / (2 * value), float(error) ** 0.5) if value > 0 else float(error) ** 0.5
+        for error, value in zip(errors, (noise.white_sd, noise.flicker), strict=True)
+    )
     return NoiseRecord(
+        white_A_per_sqrtHz=rounded(noise.white_density),
+        white_error_A_per_sqrtHz=rounded(white_error * (2 * noise.interval_s) ** 0.5),
+        flicker_A_per_sqrtHz=rounded(noise.flicker),
+        flicker_error_A_per_sqrtHz=rounded(flicker_error),
+        band_Hz=(rounded(low), rounded(high)),
+        aperture_s=rounded(float(np.nanmedian(aperture))) if np.isfinite(aperture).any() else None,
         white_sd_A=rounded(noise.white_sd),
         flicker_A=rounded(noise.flicker),
         interval_s=rounded(noise.interval_s),
         segments=noise.segments,
+        source=noise.source,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,15 @@ from otters_lab.measurements.capture import Capture
 
 # A record that ends within this much of the window counts as reaching it: its last sample is mid-aperture.
 WINDOW_SLACK = 0.01
+_SHORTEST = 16  # samples that a spectrum needs
 
 
 @dataclass(frozen=True)
 class Selection:
     """Traces of one or more captures, on padded arrays [trace, sample].
 
-    table has a row a trace with the capture's columns and `device_code`, `elapsed_s`, `interval_s`.
+    table has a row a trace with the capture's columns and `device_code`, `elapsed_s`. `steady` are the samples of
+    records taken for the noise alone, in the dark and in steady light.
     """
 
     time_s: Array
@@ -30,6 +32,7 @@ class Selection:
     parameter_names: list[str]
     window_s: float
     dropped: dict[str, int]
+    steady: list[Array] = field(default_factory=list)
 
     @property
     def settings(self) -> list[dict[str, float]]:
@@ -75,17 +78,16 @@ class Selection:
             window_s=self.window_s,
         )
 
-    def steady_segments(self) -> list[Array]:
-        """Dark and lit stretches before the edge, each a run of consecutive samples."""
+    def steady_segments(self) -> tuple[list[Array], str]:
+        """Runs of consecutive samples in which the device stands still, and where they are from: records taken for the
+        noise where there are any, else the dark and lit stretches before each edge.
+        """
+        if self.steady:
+            return self.steady, "records in the dark and in steady light"
         segments = []
         for row in range(len(self.table)):
-            t, current, meta = self.time_s[row], self.current_A[row], self.table.iloc[row]
-            half = meta["aperture_s"] / 2 if np.isfinite(meta["aperture_s"]) else 0.0
-            width, edge = meta["pulse_width_s"], meta["edge_uncertainty_s"]
-            finite = np.isfinite(t) & np.isfinite(current)
-            segments.append(current[finite & (t + half < -width - edge)])
-            segments.append(current[finite & (t - half > -width + edge) & (t + half < -edge)])
-        return [segment for segment in segments if len(segment) >= 16]
+            segments += steady_stretches(self.time_s[row], self.current_A[row], self.table.iloc[row])
+        return [segment for segment in segments if len(segment) >= _SHORTEST], "dark and lit samples before the decays"
 
     @property
     def interval_s(self) -> float:
@@ -96,6 +98,19 @@ class Selection:
     def duration_s(self) -> float:
         """Median length of a whole record."""
         return float(np.nanmedian(np.nanmax(self.time_s, axis=1) - np.nanmin(self.time_s, axis=1)))
+
+
+def steady_stretches(t: Array, current: Array, meta: pd.Series) -> list[Array]:
+    """The dark and the lit samples of one trace before its edge; all of a record in the dark."""
+    half = meta["aperture_s"] / 2 if np.isfinite(meta["aperture_s"]) else 0.0
+    width, edge = meta["pulse_width_s"], meta["edge_uncertainty_s"]
+    finite = np.isfinite(t) & np.isfinite(current)
+    if meta["kind"] == "dark":
+        return [current[finite]]
+    return [
+        current[finite & (t + half < -width - edge)],
+        current[finite & (t - half > -width + edge) & (t + half < -edge)],
+    ]
 
 
 def select(captures: Sequence[Capture], window_s: float | None, point: int | None = None) -> Selection:
@@ -110,6 +125,7 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
         if no trace is left, the captures state different windows, or hold no sample in the window.
     """
     tables, times, currents = [], [], []
+    steady: list[Array] = []
     dropped: dict[str, int] = {}
     for capture in captures:
         table = capture.table
@@ -119,6 +135,9 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
             usable = usable & (table["point"] == point).to_numpy()
         for status, count in table.loc[table["status"] != "ok", "status"].value_counts().items():
             dropped[str(status)] = dropped.get(str(status), 0) + int(count)
+        still = ((table["status"] == "ok") & table["kind"].isin(["dark", "lit"])).to_numpy()
+        for row in np.flatnonzero(still):
+            steady += steady_stretches(capture.time_s[row], capture.current_A[row], table.iloc[row])
         tables.append(table[usable])
         times.append(capture.time_s[usable])
         currents.append(capture.current_A[usable])
@@ -131,9 +150,10 @@ def select(captures: Sequence[Capture], window_s: float | None, point: int | Non
     width = max(t.shape[1] for t in times)
     time_s, current_A = (np.concatenate([padded_to(part, width) for part in parts]) for parts in (times, currents))
     start = pd.to_datetime(table["start_utc"], utc=True, format="ISO8601")
+    steady = [segment for segment in steady if len(segment) >= _SHORTEST]
     table["elapsed_s"] = (start - start.min()).dt.total_seconds()
     table["device_code"] = pd.factorize(table["chip"].astype(str) + "/" + table["device"].astype(str), sort=True)[0]
-    return Selection(time_s, current_A, table, names, _window(captures, window_s, time_s), dropped)
+    return Selection(time_s, current_A, table, names, _window(captures, window_s, time_s), dropped, steady)
 
 
 def padded_to(part: Array, width: int) -> Array:

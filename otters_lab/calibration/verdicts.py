@@ -7,11 +7,12 @@ import numpy as np
 
 from otters_lab.calibration.bulk import BulkFit, Decays, jacobian
 from otters_lab.calibration.choice import TraceVerdict, lag_one_autocorrelation
+from otters_lab.calibration.drift import confounding, within_devices
 from otters_lab.calibration.gates import Gate, at_least, at_most
 from otters_lab.calibration.laws import unified_level_times
 from otters_lab.calibration.model import PARAMETERS
-from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.normalise import NormalisedFit
+from otters_lab.calibration.refine import edge_slope
 from otters_lab.calibration.select import WINDOW_SLACK, Selection
 from otters_lab.core.protocols import Array
 
@@ -20,7 +21,6 @@ def population_gates(
     normal: NormalisedFit,
     chosen: Selection,
     decays: Decays,
-    noise: ReadNoise | None,
     extrapolated: list[int],
     n_levels: int,
 ) -> list[Gate]:
@@ -28,51 +28,69 @@ def population_gates(
     shares = [share for share in population.run_to_run.estimation_share if share is not None]
     resolved_D = population.run_to_run.sd[PARAMETERS.index("D")]
     early = [k for k in extrapolated if 0 < k < n_levels - 1]
+    modes, device = normal.modes, chosen.table["device_code"].to_numpy()
     return [
+        at_most("identifiability", _identifiability(normal), 0.99, "largest correlation of a trace's parameters"),
         at_least(
             "run-to-run sd of D resolved", float(resolved_D is not None), 1, "enough repeats to tell it from noise"
         ),
         at_most("estimation noise in the run-to-run variance", max(shares, default=None), 0.5, "worst parameter"),
         at_most(
             "measured against sampled sd",
-            _measured_against_sampled(normal, chosen, decays, noise),
+            _measured_against_sampled(normal, chosen, decays),
             0.10,
             "worst of levels 1, 4, 8, 12, 14: sd of readings against model plus read noise, relative",
+        ),
+        at_most(
+            "extra mode",
+            None if modes is None else modes.value,
+            1.0 if modes is None else round(modes.limit, 4),
+            "largest eigenvalue of the runs' residual curves, 1 under read noise alone; the limit by simulation",
+        ),
+        at_most(
+            "drift confounded with devices",
+            confounding(device, chosen.table["elapsed_s"].to_numpy()),
+            0.5,
+            "R^2 of the time of measurement on the device: 1 where one device came after the other",
         ),
         at_most("outlier share", len(population.outliers) / len(normal.theta), 0.05, "runs far from their device"),
         at_most("levels before the first sample", float(len(early)), 3, "levels 1 and later that are extrapolated"),
     ]
 
 
-def _measured_against_sampled(
-    normal: NormalisedFit, chosen: Selection, decays: Decays, noise: ReadNoise | None
-) -> float | None:
+def _measured_against_sampled(normal: NormalisedFit, chosen: Selection, decays: Decays) -> float | None:
     """Largest relative difference between the scatter of single readings near a level's time and what the run-to-run
-    covariance, device model and read noise (in quadrature) predict; None without repeats or noise.
+    covariance and read noise (in quadrature) predict; None without repeats.
     """
-    population = normal.population
-    if noise is None or len(decays.time_s) > 1 or population.run_to_run.dof < 20:
+    population, noise = normal.extended, normal.noise
+    if len(decays.time_s) > 1 or population.run_to_run.dof < 20:
         return None
     kept = population.kept
-    c = normal.shared.c
-    unit = Decays(decays.time_s, decays.y[:1], decays.used[:1], decays.aperture_s, decays.window_s)
-    J = jacobian(unit, population.mean[None], c)[1][0]
     value = (decays.y[kept] - normal.I_end_A) / normal.swing_A
     codes = chosen.table["device_code"].to_numpy()[kept]
     elapsed = chosen.table["elapsed_s"].to_numpy()[kept]
+    repeat = chosen.table["repeat"].to_numpy(dtype=float)[kept]
+    u = decays.time_s[0] / decays.window_s
+    times = unified_level_times(float(population.mean[2]), normal.shared.c, 16)
+    samples = [int(np.argmin(np.abs(u - times[k]))) for k in (1, 4, 8, 12, 14)]
+    sensitivity = normal.sensitivity(u[samples])
+    within = within_devices(value[:, samples], codes, elapsed, repeat)
+    measured = np.sum(within.runs**2, axis=0) / within.dof
     read_variance = (noise.white_sd**2 + noise.rms_flicker(chosen.duration_s) ** 2) / normal.swing_A**2
-    worst = 0.0
-    times = unified_level_times(float(population.mean[2]), c, 16)
-    for k in (1, 4, 8, 12, 14):
-        sample = int(np.argmin(np.abs(decays.time_s[0] - times[k] * decays.window_s)))
-        readings = value[:, sample]
-        drift = 0.0 if population.drift is None else elapsed * float(J[sample] @ population.drift)
-        readings = readings - drift
-        means = np.bincount(codes, readings) / np.maximum(np.bincount(codes), 1)
-        measured = np.sum((readings - means[codes]) ** 2) / population.run_to_run.dof
-        predicted = float(J[sample] @ population.run_to_run.covariance @ J[sample]) + read_variance
-        worst = max(worst, abs(float(np.sqrt(measured / predicted)) - 1.0))
-    return worst
+    edge_s = np.nan_to_num(chosen.table["edge_uncertainty_s"].to_numpy(dtype=float)[kept])
+    middle = np.median(normal.shared.fit.theta, axis=0, keepdims=True)
+    slope = edge_slope(decays, decays.time_s[0], middle, normal.shared.c, float(np.median(edge_s)))[samples]
+    edge_variance = (slope / normal.swing_A) ** 2 * float(np.mean(edge_s**2))
+    spread = np.einsum("ki,ij,kj->k", sensitivity, population.run_to_run.covariance, sensitivity)
+    return float(np.max(np.abs(np.sqrt(measured / (spread + read_variance + edge_variance)) - 1.0)))
+
+
+def _identifiability(normal: NormalisedFit) -> float:
+    """Largest correlation between two parameters of a trace's fit, due to read noise, in the median trace."""
+    covariance = np.median(normal.estimation, axis=0)
+    sd = np.sqrt(np.clip(np.diag(covariance), 1e-300, None))
+    correlation = covariance / np.outer(sd, sd)
+    return float(np.max(np.abs(correlation - np.diag(np.diag(correlation)))))
 
 
 def trace_gates(fit: BulkFit, chosen: Selection, decays: Decays, verdicts: dict[int, TraceVerdict]) -> list[Gate]:
