@@ -44,7 +44,7 @@ def between_covariance(means: Array, noise: Array, start: Array) -> Array:
 
 
 def _inverse(matrices: Array) -> Array:
-    """Of positive semi-definite [..., p, p], 1e-12 of the diagonal added: a pseudo-inverse is five times slower."""
+    """Of positive semi-definite [..., p, p], with 1e-12 of the diagonal added; a pseudo-inverse is far slower."""
     diagonal = np.einsum("...ii->...i", matrices)
     return np.asarray(np.linalg.inv(matrices + (1e-12 * diagonal + 1e-300)[..., None] * np.eye(matrices.shape[-1])))
 

@@ -24,7 +24,7 @@ from otters_lab.core.protocols import AnyArray, Array
 DEGREES = 10  # of the polynomials; the law takes up about three
 FALSE_ALARM = 0.01
 MAX_MODES = 3
-_DRAWS = 400
+_DRAWS = 2000
 
 
 @dataclass(frozen=True)

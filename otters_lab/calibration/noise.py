@@ -98,11 +98,12 @@ def noise_of_residuals(residuals: Array, jacobian: Array, interval_s: float, dur
 
 def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: float, source: str) -> ReadNoise | None:
     """Fits the spectrum to groups of records [record, sample], each with the columns [sample, q] projected off."""
-    powers, whites, flickers, counts = [], [], [], []
+    powers, whites, flickers, counts, each = [], [], [], [], []
     for records, columns in groups:
         n = records.shape[1]
         transform = _projected_transform(columns)
-        powers.append(np.mean(np.abs(records @ transform.T) ** 2, axis=0))
+        each.append(np.abs(records @ transform.T) ** 2)
+        powers.append(np.mean(each[-1], axis=0))
         unit = [
             ReadNoise(w, a, interval_s, 0).covariance(interval_s * np.arange(n, dtype=float), duration_s)
             for w, a in _UNITS
@@ -126,8 +127,19 @@ def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: f
     starts = ([0.0, -3.0], [-2.0, 0.0], [0.0, -30.0])
     best = min((minimize(whittle, start, method="Nelder-Mead") for start in starts), key=lambda fit: float(fit.fun))
     parts = np.exp(best.x)
-    slopes = np.stack([w, f]) / (parts[0] * w + parts[1] * f)
-    power_cov = np.linalg.pinv((slopes * count) @ slopes.T) * scale**2
+    spectrum = parts[0] * w + parts[1] * f
+    slopes = np.stack([w, f]) / spectrum
+    inverse = np.linalg.pinv((slopes * count) @ slopes.T)
+    # Ordinates of one record are not independent once a line is off it: their scatter from record to record tells.
+    first, meat = 0, np.zeros((2, 2))
+    for own in each:
+        part = slice(first, first + own.shape[1])
+        score = (own / scale / spectrum[part] - 1) @ slopes[:, part].T
+        score = score - score.mean(axis=0)
+        meat += score.T @ score
+        first = part.stop
+    power_cov = inverse @ meat @ inverse if records_used >= _MANY else inverse
+    power_cov = power_cov * scale**2
     white_variance, flicker_power = parts * scale
     return ReadNoise(
         math.sqrt(white_variance), math.sqrt(flicker_power), interval_s, records_used, np.asarray(power_cov), source
@@ -135,6 +147,7 @@ def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: f
 
 
 _UNITS = ((1.0, 0.0), (0.0, 1.0))
+_MANY = 30  # records of which the scatter says how far to trust their mean
 
 
 def _projected_transform(columns: Array) -> npt.NDArray[np.complex128]:

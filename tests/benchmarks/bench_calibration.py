@@ -386,9 +386,7 @@ def main() -> None:
     report = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
     report.setdefault("cases", {})
     report["environment"] = {"python": platform.python_version(), "numpy": np.__version__}
-    report["command"] = (
-        "python tests/benchmarks/bench_calibration.py --output tests/benchmarks/results/calibration.json"
-    )
+    command = " ".join(["python", *sys.argv])
     with ProcessPoolExecutor(options.workers) as pool:
         for name in options.only or [*LARGE, *SMALL]:
             large = name in LARGE
@@ -396,7 +394,11 @@ def main() -> None:
             count = options.chips or (50 if large else 1000)
             jobs = [(case, options.seed + index) for index in range(count)]
             results = list(pool.map(judge_large if large else judge_small, jobs, chunksize=1 if large else 10))
-            summary = {"case": asdict(case), **(summarise_large if large else summarise_small)(results)}
+            summary = {
+                "case": asdict(case),
+                "command": command,
+                **(summarise_large if large else summarise_small)(results),
+            }
             report["cases"][name] = summary
             print(name, json.dumps(summary), file=sys.stderr, flush=True)
             if options.output:
