@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -374,6 +375,15 @@ def summarise_small(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def known(value: Any) -> Any:
+    """The same with null in place of NaN: what a case has no truth for is not a number, and JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: known(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [known(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=[*LARGE, *SMALL], help="these cases alone")
@@ -402,7 +412,7 @@ def main() -> None:
             report["cases"][name] = summary
             print(name, json.dumps(summary), file=sys.stderr, flush=True)
             if options.output:
-                options.output.write_text(json.dumps(report, indent=1) + "\n")
+                options.output.write_text(json.dumps(known(report), indent=1, allow_nan=False) + "\n")
     if not options.output:
         json.dump(report, sys.stdout, indent=1)
 
