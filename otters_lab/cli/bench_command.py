@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,7 +118,7 @@ def _serve(
             for role, address in addresses.items():
                 print_line(f"{role}: {address}")
             print_line("serving in real time; Ctrl-C ends it")
-        typer.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
