@@ -10,7 +10,7 @@ from otters_lab.instruments.drivers.keithley2600 import Keithley2600, Keithley26
 from otters_lab.instruments.drivers.options import set_and_read_back
 from otters_lab.instruments.drivers.replies import confirm, link_errors
 from otters_lab.instruments.drivers.timed_meter import SourceMeter
-from otters_lab.instruments.roles import MeterReadings, MeterSettings
+from otters_lab.instruments.roles import MeterSettings
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -65,14 +65,6 @@ class Keithley2600Meter(SourceMeter):
     def start(self) -> None:
         """Emits the trigger and begins the acquisition; returns at once."""
         self._begin("smua.trigger.initiate()", self._ready().aperture_s * self._options.filter)
-
-    def fetch(self) -> MeterReadings:
-        """Waits until the buffer holds every reading, then reads it and the error queue."""
-        with link_errors("meter"):
-            self._await_readings()
-            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
-            self._check_errors("after the acquisition")
-        return readings
 
     def _next_error(self) -> str | None:
         error: str | None = self._instrument.next_error

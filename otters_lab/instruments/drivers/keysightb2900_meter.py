@@ -9,7 +9,7 @@ from otters_lab.instruments.drivers.keysightb2900 import KeysightB2900
 from otters_lab.instruments.drivers.options import set_and_read_back
 from otters_lab.instruments.drivers.replies import confirm, link_errors
 from otters_lab.instruments.drivers.timed_meter import SourceMeter
-from otters_lab.instruments.roles import MeterReadings, MeterSettings
+from otters_lab.instruments.roles import MeterSettings
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -59,14 +59,6 @@ class KeysightB2900Meter(SourceMeter):
     def start(self) -> None:
         """Emits the trigger and begins the acquisition; returns at once."""
         self._begin(":INIT:ACQ", self._ready().aperture_s)
-
-    def fetch(self) -> MeterReadings:
-        """Waits until the buffer holds every reading, then reads it and the error queue."""
-        with link_errors("meter"):
-            self._await_readings()
-            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
-            self._check_errors("after the acquisition")
-        return readings
 
 
 def build(adapter: Any, bench: BenchFile, clock: Clock) -> KeysightB2900Meter:

@@ -8,7 +8,7 @@ from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.options import MeterOptions
 from otters_lab.instruments.drivers.replies import first_error, link_errors
-from otters_lab.instruments.roles import MeterSettings
+from otters_lab.instruments.roles import MeterReadings, MeterSettings
 
 POLL_S = 0.02
 
@@ -53,6 +53,14 @@ class TimedMeter:
         settings = self._ready()
         self._clock.sleep(self._due_s - self._clock.monotonic_s())
         return self._due_s + 5.0 + 0.5 * settings.n_samples * settings.interval_s
+
+    def fetch(self) -> MeterReadings:
+        """Waits until the buffer holds every reading, then reads it and the error queue."""
+        with link_errors("meter"):
+            self._await_readings()
+            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
+            self._check_errors("after the acquisition")
+        return readings
 
     def _await_readings(self) -> None:
         """Waits until the instrument's `buffer_count` is what was asked for.

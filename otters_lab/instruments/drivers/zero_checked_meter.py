@@ -8,7 +8,6 @@ from otters_lab.core.clock import Clock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.instruments.drivers.replies import link_errors
 from otters_lab.instruments.drivers.timed_meter import TimedMeter
-from otters_lab.instruments.roles import MeterReadings
 
 
 class ZeroCheckedMeter(TimedMeter):
@@ -39,14 +38,6 @@ class ZeroCheckedMeter(TimedMeter):
     def start(self) -> None:
         """Leaves the idle state: the first reading begins at once."""
         self._begin(":INIT", self._ready().aperture_s)
-
-    def fetch(self) -> MeterReadings:
-        """Waits until the buffer is full, then reads it and the error queue."""
-        with link_errors("meter"):
-            self._await_readings()
-            readings: MeterReadings = self._instrument.read_buffer(self._ready().n_samples)
-            self._check_errors("after the acquisition")
-        return readings
 
     def make_safe(self) -> None:
         """Back to idle, source off, input shunted, confirmed."""
