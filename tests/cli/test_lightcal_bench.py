@@ -6,22 +6,8 @@ import pytest
 
 from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import load_capture
+from tests.instruments.conftest import LIGHT, POWER
 
-POWER = """
-[power]
-driver = "thorlabs-pm100usb"
-address = "USB0::0x1313::0x8072::P0000001::INSTR"
-identity = "PM100USB"
-
-[sync]
-"""
-LIGHT = """
-[virtual.light]
-threshold = "100 mV"
-drive = "5 V"
-power = "24.5 uW"
-dark = "40 nW"
-"""
 SWEEP = ["--drives", "0.5 V:5 V:10", "--width", "200 ms", "--wavelength", "455 nm", "--area", "0.05 mm^2"]
 
 

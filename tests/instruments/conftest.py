@@ -18,6 +18,28 @@ from otters_lab.instruments.acquire import TraceRequest
 from otters_lab.instruments.benchfile import BenchFile, load_bench
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 
+# Tables of a bench file, to put in, take out or replace.
+SOURCE_METER = """driver = "keithley-2450"
+address = "GPIB0::18::INSTR"
+identity = "MODEL 2450"
+settle = "100 ms"               # from bias on to the trigger
+"""
+POWER = """
+[power]
+driver = "thorlabs-pm100usb"
+address = "USB0::0x1313::0x8072::P0000001::INSTR"
+identity = "PM100USB"
+
+[sync]
+"""
+LIGHT = """
+[virtual.light]
+threshold = "100 mV"
+drive = "5 V"
+power = "24.5 uW"
+dark = "40 nW"
+"""
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "instruments" / "virtual.toml"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

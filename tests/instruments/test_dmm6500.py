@@ -27,14 +27,10 @@ from otters_lab.instruments.setups import AmplifierTable
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.law import Decay, Kww
+from tests.instruments.conftest import SOURCE_METER
 
 PUBLISHED = Kww(I0=110.989, tau=1.3425, beta=0.495, I_offset=-109.989)
 NO_ERROR = '0,"No error;0;0 0"'
-SOURCE_METER = """driver = "keithley-2450"
-address = "GPIB0::18::INSTR"
-identity = "MODEL 2450"
-settle = "100 ms"               # from bias on to the trigger
-"""
 DIGITIZER = """driver = "keithley-dmm6500"
 address = "USB0::0x05E6::0x6500::04500000::INSTR"
 identity = "MODEL DMM6500"

@@ -29,22 +29,8 @@ from otters_lab.instruments.session import open_session
 from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.server import serving, tcp_text
+from tests.instruments.conftest import LIGHT, POWER
 
-POWER = """
-[power]
-driver = "thorlabs-pm100usb"
-address = "USB0::0x1313::0x8072::P0000001::INSTR"
-identity = "PM100USB"
-
-[sync]
-"""
-LIGHT = """
-[virtual.light]
-threshold = "100 mV"
-drive = "5 V"
-power = "24.5 uW"
-dark = "40 nW"
-"""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
 SWEEP = LightSweep((0.5, 1.0, 2.0, 5.0), 0.2, 3, 455e-9, 5e-8)
 

@@ -30,6 +30,7 @@ from otters_lab.instruments.survey import survey
 from otters_lab.instruments.virtual.assemble import VirtualBench, build_virtual
 from otters_lab.instruments.virtual.server import serving, tcp_text
 from otters_lab.instruments.virtual.sr570 import SR570Twin
+from tests.instruments.conftest import SOURCE_METER
 
 pytestmark = pytest.mark.filterwarnings("ignore:It is not known whether this device support SCPI:FutureWarning")
 
@@ -37,11 +38,6 @@ TABLE: dict[str, Any] = {
     "gain": "1e6 V/A", "bandwidth": "100 kHz", "output_limit": "5 V", "inverting": True, "driver": "srs-sr570",
     "address": "ASRL3::INSTR", "gain_mode": "high bandwidth", "filter": "6 dB", "bias": "250 mV",
 }  # fmt: skip
-SOURCE_METER = """driver = "keithley-2450"
-address = "GPIB0::18::INSTR"
-identity = "MODEL 2450"
-settle = "100 ms"               # from bias on to the trigger
-"""
 DIGITIZER = """driver = "keithley-dmm6500"
 address = "USB0::0x05E6::0x6500::04500000::INSTR"
 identity = "MODEL DMM6500"
