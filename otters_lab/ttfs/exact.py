@@ -1,55 +1,59 @@
-"""A 1-bit layer and the quantiser that follows it as integers alone: no rounding, so ties are decided exactly.
+"""The spiking parts as integers and comparisons alone: no rounding, so ties are decided exactly.
 
-The level that a row fires is m = max{m : s*alpha_in*N + b + alpha_out/2 >= m*alpha_out} on the positive rail and the
-same with both signs turned on the negative one, where N is the row's integer sum of signed levels. Solved for N it is
-a table of integer thresholds a row, worked out once from the stored parameters in rational arithmetic.
+A row of a 1-bit layer has the membrane V = s*(alpha_in*N + shift_in*R) + b, N the integer sum of its levels and R that
+of its signs. It fires the level m = max{m : V - shift_out + alpha_out/2 >= m*alpha_out}, on the negative rail the same
+with the sign of V turned. Solved for N it is a table of integer thresholds a row; for a digital value x, a table of the
+least numbers of x's own kind. Both are worked out once from the stored parameters in rational arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from otters_lab.ttfs.code import Ints
+from otters_lab.ttfs.functional import weight_scale, weight_signs
+from otters_lab.ttfs.layers import Machine, TTFSCode, TTFSLinear
 
 
 @dataclass(frozen=True)
 class IntegerThresholds:
     """Row j fires level m or more on the positive rail if N_j >= rise[j, m-1], on the negative if N_j <= fall[j, m-1].
 
-    `rise`, `fall`: int64 [out, T].
+    `rise`, `fall`: int64 [out, T], `rise` ascending and `fall` descending along a row.
     """
 
     rise: Ints
     fall: Ints
 
-    def levels(self, sums: Ints) -> Ints:
-        """Signed levels [..., out] of integer sums N [..., out]."""
-        up = (sums[..., None] >= self.rise).sum(axis=-1)
-        down = (sums[..., None] <= self.fall).sum(axis=-1)
-        return up - down
+    def levels(self, sums: Tensor) -> Tensor:
+        """Signed levels [..., out] of integer sums N [..., out], in the sums' dtype."""
+        rows = sums.reshape(-1, sums.shape[-1]).T.contiguous()
+        rise, fall = (torch.from_numpy(part).to(sums.dtype).contiguous() for part in (self.rise, -self.fall))
+        up = torch.searchsorted(rise, rows, right=True)
+        down = torch.searchsorted(fall, -rows, right=True)
+        return (up - down).T.reshape(sums.shape).to(sums.dtype)
 
 
 def integer_thresholds(
-    row_scale: Sequence[float], alpha_in: float, bias: Sequence[float], alpha_out: float, top: int, fan_in: int
+    gain: Sequence[Fraction], offset: Sequence[Fraction], alpha_out: Fraction, top: int, limit: int, signed: bool
 ) -> IntegerThresholds:
-    """The threshold table of a layer with row scales s_j >= 0 and biases b_j [out], exact over the given floats.
+    """The table of rows with membranes gain_j*N_j + offset_j, gain_j >= 0 (offset: less the output's shift).
 
-    |N_j| <= T*fan_in; thresholds beyond it mean "never", those below its negative "always" (a row with s_j = 0).
+    |N_j| < limit; a threshold at `limit` means "never", one at its negative "always" (a row with gain 0).
     """
-    limit = top * fan_in + 1
-    a_in, a_out = Fraction(alpha_in), Fraction(alpha_out)
-    rise, fall = [], []
-    for s, b in zip(row_scale, bias, strict=True):
-        gain, offset = Fraction(s) * a_in, Fraction(b)
-        steps = [a_out * (2 * m - 1) / 2 for m in range(1, top + 1)]
-        rise.append([_first(step - offset, gain, limit) for step in steps])
-        fall.append([-_first(step + offset, gain, limit) for step in steps])
-    return IntegerThresholds(np.array(rise, dtype=np.int64), np.array(fall, dtype=np.int64))
+    steps = [alpha_out * (2 * m - 1) / 2 for m in range(1, top + 1)]
+    rise = [[_first(step - b, g, limit) for step in steps] for g, b in zip(gain, offset, strict=True)]
+    fall = [[-_first(step + b, g, limit) for step in steps] for g, b in zip(gain, offset, strict=True)]
+    falling = np.array(fall, dtype=np.int64)
+    return IntegerThresholds(np.array(rise, dtype=np.int64), falling if signed else np.full_like(falling, -limit))
 
 
 def _first(charge: Fraction, gain: Fraction, limit: int) -> int:
@@ -57,3 +61,82 @@ def _first(charge: Fraction, gain: Fraction, limit: int) -> int:
     if gain == 0:
         return limit if charge > 0 else -limit
     return max(-limit, min(limit, math.ceil(charge / gain)))
+
+
+def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None = None) -> Tensor:
+    """[T] in the dtype of alpha: a value x of that dtype has level m or more, upwards, if x >= threshold m-1.
+
+    The least numbers of the dtype at or above shift + (2m - 1)*alpha/2.
+    """
+    base = Fraction(0) if shift is None else Fraction(float(shift))
+    found = []
+    for m in range(1, top + 1):
+        wanted = base + Fraction(float(alpha)) * (2 * m - 1) / 2
+        near = torch.tensor(float(wanted), dtype=alpha.dtype)
+        while Fraction(float(near)) < wanted:
+            near = torch.nextafter(near, near.new_tensor(math.inf))
+        while Fraction(float(below := torch.nextafter(near, near.new_tensor(-math.inf)))) >= wanted:
+            near = below
+        found.append(near)
+    return torch.stack(found)
+
+
+class ClosedForm:
+    """A `layers.Machine` that compares with threshold tables. They are those of the parameters when it first met them."""
+
+    def __init__(self) -> None:
+        self._values: dict[TTFSCode, Tensor] = {}
+        self._neurons: dict[TTFSLinear, IntegerThresholds] = {}
+
+    def encode(self, site: TTFSCode, x: Tensor) -> Tensor:
+        table = self._values.get(site)
+        if table is None:
+            table = self._values[site] = value_thresholds(site.alpha.detach(), site.top, site.shift)
+        count = torch.bucketize(x.abs() if site.signed else x, table, right=True).to(x.dtype)
+        return count * x.sign() if site.signed else count
+
+    def accumulate(self, site: TTFSCode, nominal: Tensor, signs: Tensor) -> Tensor:
+        return torch.matmul(nominal, signs.transpose(-1, -2))
+
+    def fire(self, layer: TTFSLinear, sums: Tensor) -> Tensor:
+        table = self._neurons.get(layer)
+        if table is None:
+            table = self._neurons[layer] = _neurons_of(layer)
+        levels = table.levels(sums)
+        return levels if isinstance(layer.neurons, TTFSCode) else 2 * levels - 1
+
+
+def _neurons_of(layer: TTFSLinear) -> IntegerThresholds:
+    """The table of a layer's neurons; signs are a single threshold, 0, that is reached or not."""
+    rows, fan_in = layer.weight.shape
+    scale = weight_scale(layer.weight.detach(), layer.per).expand(rows).tolist()
+    sums = weight_signs(layer.weight.detach()).sum(dim=1).tolist()
+    bias = [0.0] * rows if layer.bias is None else layer.bias.tolist()
+    shift_in = Fraction(0) if layer.code.shift is None else Fraction(float(layer.code.shift))
+    gain = [Fraction(s) * Fraction(float(layer.code.alpha)) for s in scale]
+    offset = [Fraction(s) * shift_in * int(r) + Fraction(b) for s, r, b in zip(scale, sums, bias, strict=True)]
+    limit = layer.code.top * fan_in + 1
+    if not isinstance(layer.neurons, TTFSCode):
+        return integer_thresholds(gain, offset, Fraction(0), 1, limit, signed=False)
+    neurons = layer.neurons
+    out = Fraction(0) if neurons.shift is None else Fraction(float(neurons.shift))
+    moved = [value - out for value in offset]
+    return integer_thresholds(gain, moved, Fraction(float(neurons.alpha)), neurons.top, limit, neurons.signed)
+
+
+@contextmanager
+def running_on(model: nn.Module, machine: Machine | None = None) -> Iterator[None]:
+    """Computes the spiking parts of a converted model on a machine, the closed form unless told otherwise.
+
+    For inference with activations, weights and states coded, and an ideal device.
+    """
+    machine = ClosedForm() if machine is None else machine
+    found = [module for module in model.modules() if isinstance(module, TTFSCode)]
+    try:
+        for site in found:
+            site.machine = machine
+        with torch.no_grad():
+            yield
+    finally:
+        for site in found:
+            site.machine = None

@@ -1,19 +1,33 @@
-"""Modules on top of `functional`: where spikes are made (a site), the linear layer, the 1-bit attention."""
+"""Modules on top of `functional`: where spikes are made (a site), the linear layer, the 1-bit attention.
+
+Neurons that fire from a membrane belong to the layer whose membrane it is: queries, and the signs of keys and values,
+are made at the output of their projections. What is digital in between (LayerNorm, softmax, activation) is coded anew
+at the input of the next synapse array.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from otters_lab.ttfs.code import top_level
 from otters_lab.ttfs.functional import (
+    Coding,
+    Device,
+    WeightScale,
     binary_state,
-    binary_weight,
-    hybrid_levels,
-    one_rail_levels,
-    two_rail_levels,
+    binary_value,
+    fire,
+    hybrid_linear,
+    least_squares_code,
+    levels_of,
+    read,
+    scaled,
+    weight_scale,
+    weight_signs,
 )
 from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
 
@@ -22,46 +36,87 @@ from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
 class SiteShape:
     """What a site is, and its size; see `statistics.SiteSummary`. `tokens` is 0 until the first forward pass.
 
-    `lines` is the number of input lines of its synapse array: d_in of a linear layer, heads*head_dim of queries,
-    heads*tokens of attention probabilities.
+    The synapse array has `heads * d_in` input lines: d_in of a linear layer, head_dim of queries, the positions of
+    attention probabilities (0: as many as there are).
     """
 
     kind: str
     heads: int
     d_in: int
     d_out: int
-    lines: int
     tokens: int = 0
 
 
-class TTFSCode(nn.Module):
-    """A site: turns real inputs [B, reads, lines] into the levels that the next synapse array reads.
-
-    `alpha` [] is the learned scale. `table` [B, P, T + 1] holds this batch's devices in units of T*O (None: ideal);
-    it is state of a forward pass, not of the model, and is set by `device.using`.
+class Machine(Protocol):
+    """What computes the spiking parts exactly: integer thresholds (`exact.ClosedForm`), or spike by spike
+    (`events.Simulator`). Everything digital is common to both.
     """
 
-    def __init__(self, shape: SiteShape, bits: int, signed: bool) -> None:
+    def encode(self, site: TTFSCode, x: Tensor) -> Tensor:
+        """Nominal levels of digital values x [B, ..., lines]."""
+
+    def accumulate(self, site: TTFSCode, nominal: Tensor, signs: Tensor) -> Tensor:
+        """Membrane sums [.., reads, out] of levels [.., reads, lines] over synapses [.., out, lines]."""
+
+    def fire(self, layer: TTFSLinear, sums: Tensor) -> Tensor:
+        """Levels, or signs, that a layer's neurons fire from sums [B, ..., out]."""
+
+
+class TTFSCode(nn.Module):
+    """A site: turns real values into the levels that the next synapse array reads.
+
+    `alpha` [] and, for the coding "shift", `shift` [] are learned. `device` is what the lines are read from in this
+    forward pass (None: the ideal device), `machine` what computes it (None: floats, with gradients); both are state of
+    the pass, not of the model, and are set by `device.using` and `machine.running_on`.
+    """
+
+    def __init__(self, shape: SiteShape, bits: int, coding: Coding) -> None:
         super().__init__()
         self.shape = shape
         self.top = top_level(bits)
-        self.signed = signed
+        self.coding: Coding = coding
         self.enabled = True
         self.alpha = nn.Parameter(torch.ones(()))
-        self.table: Tensor | None = None
+        self.shift = nn.Parameter(torch.zeros(())) if coding == "shift" else None
+        self.device: Device | None = None
         self.counter: LevelCounter | None = None
+        self.machine: Machine | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether it has two rails."""
+        return self.coding == "two rails"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Levels of x, same shape, in units of levels; the value is alpha times that."""
-        if self.counter is not None:
-            with torch.no_grad():
-                self.counter.add(x, self.nominal(x), self.alpha)
-                self.shape = replace(self.shape, tokens=x.shape[1] if x.dim() == 3 else 1)
-        return hybrid_levels(x, self.alpha, self.table, self.top, self.signed)
+        """Nominal levels N of x, same shape; the value is alpha*N + shift."""
+        if self.machine is not None:
+            nominal = self.machine.encode(self, x)
+        else:
+            nominal = fire(x, self.alpha, self.top, self.signed, self.shift)
+        self.count(x, nominal)
+        return nominal
 
-    def nominal(self, x: Tensor) -> Tensor:
-        """The integer levels of the quantised path."""
-        return (two_rail_levels if self.signed else one_rail_levels)(x, self.alpha, self.top)
+    def read(self, nominal: Tensor) -> Tensor:
+        """What this pass's device gives for nominal levels; gradients go straight through."""
+        return read(nominal, self.alpha, self.device)
+
+    def count(self, x: Tensor, nominal: Tensor | None = None) -> None:
+        """Adds to the statistics, where they are wanted."""
+        if self.counter is None:
+            return
+        with torch.no_grad():
+            if nominal is None:
+                nominal = levels_of(x, self.alpha, self.top, self.signed, self.shift)
+            self.counter.add(x, nominal, self.alpha, self.shift)
+            self.shape = replace(self.shape, tokens=x.shape[-2] if x.dim() > 2 else 1)
+
+    def fit(self, x: Tensor) -> None:
+        """Sets alpha and shift to those of least squared error on x."""
+        alpha, shift = least_squares_code(x, self.top, self.coding)
+        with torch.no_grad():
+            self.alpha.copy_(alpha)
+            if self.shift is not None:
+                self.shift.copy_(shift)
 
     def summary(self, name: str) -> SiteSummary:
         """What was counted since `counter` was set.
@@ -75,13 +130,14 @@ class TTFSCode(nn.Module):
         if counter is None or counter.examples == 0:
             raise ValueError(f"{name}: nothing was counted")
         shares = (counter.histogram.double() / counter.histogram.sum()).tolist()
+        d_in = self.shape.d_in or self.shape.tokens
         return SiteSummary(
             name=name,
             kind=self.shape.kind,
             tokens=self.shape.tokens,
             heads=self.shape.heads,
-            d_in=self.shape.d_in,
-            d_out=self.shape.d_out,
+            d_in=d_in,
+            d_out=self.shape.d_out or self.shape.tokens,
             rails=2 if self.signed else 1,
             mean_spikes=float(counter.histogram[1:].sum()) / counter.examples,
             fire_rate=1.0 - shares[0],
@@ -91,79 +147,147 @@ class TTFSCode(nn.Module):
         )
 
 
-class TTFSLinear(nn.Module):
-    """A linear layer with a time-coded input and 1-bit weights: y_j = s_j*alpha * sum_i B_ji L_i + b_j.
+class SignNeurons(nn.Module):
+    """1-bit keys or values at the output of their projection: B = sign(y), the value scale*B.
 
-    The sum is taken over levels (integers, for an ideal device) and scaled once. `code.enabled` and `binary` switch
-    the two approximations on, so that training can take them one after the other.
+    scale [out]: one a head for keys (all its channels alike), one a channel for values.
     """
 
-    def __init__(self, linear: nn.Linear, bits: int, signed: bool) -> None:
+    def __init__(self, heads: int, head_dim: int, per_channel: bool) -> None:
+        super().__init__()
+        self.enabled = True
+        self.head_dim = head_dim
+        self.scale = nn.Parameter(torch.ones(heads, head_dim if per_channel else 1))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y [B, ..., heads*head_dim] to signs, or itself while this is off."""
+        if not self.enabled:
+            return y
+        return binary_state(y, self.scale.expand(-1, self.head_dim).reshape(-1))
+
+    def fit(self, y: Tensor) -> None:
+        """Sets the scale to mean|y|."""
+        size = y.detach().abs().reshape(-1, self.scale.shape[0], self.head_dim).mean(dim=0)
+        with torch.no_grad():
+            self.scale.copy_(size if self.scale.shape[1] > 1 else size.mean(dim=1, keepdim=True))
+
+
+class TTFSLinear(nn.Module):
+    """A linear layer with a time-coded input and 1-bit weights (see `functional.hybrid_linear`).
+
+    `neurons` fire from its membranes: None where the output is read digitally. `code.enabled` and `binary` switch the
+    approximations on, so that training can take them one after the other.
+    """
+
+    def __init__(
+        self, linear: nn.Linear, bits: int, coding: Coding, per: WeightScale, neurons: TTFSCode | SignNeurons | None
+    ) -> None:
         super().__init__()
         self.weight = linear.weight
         self.bias = linear.bias
         self.binary = True
-        shape = SiteShape("linear input", 1, linear.in_features, linear.out_features, linear.in_features)
-        self.code = TTFSCode(shape, bits, signed)
+        self.per: WeightScale = per
+        self.nominal_weight_gradient = False
+        self.code = TTFSCode(SiteShape("linear input", 1, linear.in_features, linear.out_features), bits, coding)
+        self.neurons = neurons
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, ..., in] to y [B, ..., out]."""
-        weight, scale = binary_weight(self.weight) if self.binary else (self.weight, None)
+        """x [B, ..., in] to y [B, ..., out], to levels or signs where neurons fire."""
+        if self.code.machine is not None:
+            return self._on(self.code.machine, x)
         if self.code.enabled:
-            x = self.code(x)
-            scale = self.code.alpha if scale is None else self.code.alpha * scale
-        y = nn.functional.linear(x, weight)
-        if scale is not None:
-            y = y * scale
-        return y if self.bias is None else y + self.bias
+            self.code.count(x)
+            y = hybrid_linear(
+                x,
+                self.weight,
+                self.bias,
+                self.code.alpha,
+                self.code.top,
+                self.code.signed,
+                shift=self.code.shift,
+                per=self.per if self.binary else None,
+                device=self.code.device,
+                nominal_weight_gradient=self.nominal_weight_gradient,
+            )
+        else:
+            weight = binary_value(self.weight, self.per) if self.binary else self.weight
+            y = nn.functional.linear(x, weight, self.bias)
+        if self.neurons is None or not self.neurons.enabled:
+            return y
+        fired: Tensor = self.neurons(y)
+        return fired
+
+    def _on(self, machine: Machine, x: Tensor) -> Tensor:
+        signs = weight_signs(self.weight)
+        sums = machine.accumulate(self.code, self.code(x), signs)
+        if self.neurons is None:
+            return scaled(sums, signs, weight_scale(self.weight, self.per), self.bias, self.code.alpha, self.code.shift)
+        fired = machine.fire(self, sums)
+        if isinstance(self.neurons, TTFSCode):
+            self.neurons.count(fired * self.neurons.alpha, fired)
+        return fired
 
 
 class TTFSAttention(nn.Module):
     """Attention with time-coded queries and probabilities against 1-bit keys and values.
 
-    scores = alpha_Q*s_K * (L_Q . B_K), one s_K a head; output = alpha_A*s_V * (L_A . B_V), one s_V a head and channel.
-    The softmax between them, with its scaling, is digital.
+    scores = s_K * ((alpha_Q*L_Q + shift_Q) . B_K), one s_K a head; output = alpha_A*s_V * (L_A . B_V), one s_V a head
+    and channel. The softmax between them, with its scaling, is digital. Queries, keys and values come as their
+    projections' neurons fired them; where those are off, as real numbers.
     """
 
-    def __init__(self, heads: int, head_dim: int, tokens: int, bits: int) -> None:
+    def __init__(self, query: TTFSCode, key: SignNeurons, value: SignNeurons, bits: int) -> None:
         super().__init__()
-        self.query = TTFSCode(SiteShape("query", heads, head_dim, tokens, heads * head_dim), bits, signed=True)
-        self.probability = TTFSCode(
-            SiteShape("attention probability", heads, tokens, head_dim, heads * tokens), bits, signed=False
-        )
-        self.key_scale = nn.Parameter(torch.ones(heads, 1, 1))
-        self.value_scale = nn.Parameter(torch.ones(heads, 1, head_dim))
-        self.binary = True
+        # Plain references: the parameters belong to the projections.
+        self.__dict__["query"], self.__dict__["key"], self.__dict__["value"] = query, key, value
+        shape = SiteShape("attention probability", query.shape.heads, 0, key.head_dim)
+        self.probability = TTFSCode(shape, bits, "one rail")
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        dropout: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """query, key, value [B, heads, tokens, head_dim] to (context [B, tokens, heads, head_dim], probabilities)."""
-        q_scale: Tensor | float = scaling
-        a_scale: Tensor | None = None
-        if self.query.enabled:
-            query = _apply(self.query, query)
-            q_scale = q_scale * self.query.alpha
-        if self.binary:
-            key = binary_state(key, self.key_scale)
-            value = binary_state(value, self.value_scale)
-            q_scale = q_scale * self.key_scale
-            a_scale = self.value_scale
-        scores = torch.matmul(query, key.transpose(2, 3)) * q_scale
-        probabilities = nn.functional.softmax(scores if mask is None else scores + mask, dim=-1)
-        coded = probabilities
-        if self.probability.enabled:
-            coded = _apply(self.probability, probabilities)
-            a_scale = self.probability.alpha if a_scale is None else a_scale * self.probability.alpha
-        context = torch.matmul(coded, value)
-        if a_scale is not None:
-            context = context * a_scale
+        code: TTFSCode = self.__dict__["query"]
+        keys: SignNeurons = self.__dict__["key"]
+        values: SignNeurons = self.__dict__["value"]
+        gain: Tensor | float = scaling
+        nominal = query
+        if code.enabled:
+            query = code.read(nominal)
+        scores = accumulated(code, nominal, query, key)
+        if code.enabled:
+            gain = gain * code.alpha
+            if code.shift is not None:
+                scores = scores + (code.shift / code.alpha) * key.sum(dim=-1)[:, :, None, :]
+        if keys.enabled:
+            gain = gain * keys.scale[:, :, None]
+        scores = scores * gain
+        if mask is not None:
+            scores = scores + mask
+        probabilities = nn.functional.softmax(scores, dim=-1)
+        coded = nn.functional.dropout(probabilities, dropout, self.training) if dropout else probabilities
+        back: Tensor | None = values.scale[:, None, :] if values.enabled else None
+        nominal = coded
+        site = self.probability
+        if site.enabled:
+            nominal = site(coded)
+            coded = site.read(nominal)
+            back = site.alpha if back is None else back * site.alpha
+        context = accumulated(site, nominal, coded, value.transpose(2, 3))
+        if back is not None:
+            context = context * back
         return context.transpose(1, 2).contiguous(), probabilities
 
 
-def _apply(code: TTFSCode, x: Tensor) -> Tensor:
-    """Codes x [B, heads, reads, d] as [B, reads, heads*d], the order of the array's input lines, and back."""
-    batch, heads, reads, width = x.shape
-    lines = x.transpose(1, 2).reshape(batch, reads, heads * width)
-    levels: Tensor = code(lines)
-    return levels.view(batch, reads, heads, width).transpose(1, 2)
+def accumulated(site: TTFSCode, nominal: Tensor, levels: Tensor, signs: Tensor) -> Tensor:
+    """Sums [.., reads, out] of levels [.., reads, lines] over signs [.., out, lines]."""
+    if site.machine is not None:
+        return site.machine.accumulate(site, nominal, signs)
+    sums = torch.matmul(levels.to(signs.dtype), signs.transpose(-1, -2))
+    return sums if site.device is None or not site.enabled else site.device.disturb(sums, nominal, signs)

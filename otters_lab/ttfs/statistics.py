@@ -60,11 +60,11 @@ class LevelCounter:
         """A counter that has seen nothing."""
         return cls(top, torch.zeros(top + 1, dtype=torch.int64))
 
-    def add(self, x: Tensor, nominal: Tensor, alpha: Tensor) -> None:
+    def add(self, x: Tensor, nominal: Tensor, alpha: Tensor, shift: Tensor | None = None) -> None:
         """Counts a batch: inputs x [B, ...] and their signed levels."""
-        magnitude = nominal.abs()
-        self.histogram += torch.bincount(magnitude.flatten().long(), minlength=self.top + 1)
-        self.coded += float((magnitude.double().sum() * alpha.double()).item())
+        self.histogram += torch.bincount(nominal.abs().flatten().long(), minlength=self.top + 1)
+        value = alpha.double() * nominal.double() + (0.0 if shift is None else shift.double())
+        self.coded += float(value.abs().sum().item())
         self.offered += float(x.abs().double().sum().item())
         self.examples += x.shape[0]
 
