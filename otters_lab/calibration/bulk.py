@@ -49,9 +49,10 @@ class BulkFit:
 def jacobian(decays: Decays, theta: Array, c: float) -> tuple[Array, Array]:
     """Model [trace, sample] and its derivatives [trace, sample, 3] by (edge value, drop, logit beta)."""
     g, dg = averaged_drop(decays.time_s, decays.aperture_s, decays.window_s, expit(theta[:, 2:3]), c)
-    drop = theta[:, 1:2]
-    model = theta[:, 0:1] - drop * g
-    return model, np.stack([np.ones_like(g), -g, -drop * dg], axis=-1) * decays.used[..., None]
+    drop, used = theta[:, 1:2], decays.used
+    J = np.empty((*g.shape, 3))
+    J[..., 0], J[..., 1], J[..., 2] = used, -g * used, -drop * dg * used
+    return theta[:, 0:1] - drop * g, J
 
 
 def fit_bulk(decays: Decays, c: float, start: Array | None = None, max_steps: int = 60) -> BulkFit:

@@ -10,6 +10,7 @@ import pandas as pd
 from otters_lab.calibration.bulk import BulkFit, SharedC, fit_bulk
 from otters_lab.calibration.choice import TraceVerdict
 from otters_lab.calibration.curvature import differ, shared_curvature
+from otters_lab.calibration.engines import Runner
 from otters_lab.calibration.file import ConditionRecord, TraceTable
 from otters_lab.calibration.gates import Gate
 from otters_lab.calibration.noise import ReadNoise
@@ -33,7 +34,7 @@ class ConditionsFit:
 
 
 def fit_conditions(
-    chosen: Selection, verdicts: dict[int, TraceVerdict], noise: ReadNoise | None, law: str
+    chosen: Selection, verdicts: dict[int, TraceVerdict], noise: ReadNoise | None, law: str, runner: Runner
 ) -> ConditionsFit:
     """Fits each setting by itself.
 
@@ -45,9 +46,9 @@ def fit_conditions(
                      table=chosen.table.iloc[r].reset_index(drop=True)) for r in rows]  # fmt: skip
     decays = [part.decays() for part in parts]
     groups = [part.table["device_code"].to_numpy() for part in parts]
-    own = [shared_curvature(d, g, law) for d, g in zip(decays, groups, strict=True)]
+    own = [shared_curvature(d, g, law, runner) for d, g in zip(decays, groups, strict=True)]
     if not differ(own, len(np.unique(chosen.table["device_code"]))):
-        together = shared_curvature(chosen.decays(), chosen.table["device_code"].to_numpy(), law)
+        together = shared_curvature(chosen.decays(), chosen.table["device_code"].to_numpy(), law, runner)
         own = [
             SharedC(together.c, together.sd, fit_bulk(d, together.c, one.fit.theta))
             for d, one in zip(decays, own, strict=True)
@@ -56,7 +57,7 @@ def fit_conditions(
     theta, rss = np.empty((len(chosen.table), 3)), np.empty(len(chosen.table))
     converged = np.zeros(len(chosen.table), dtype=bool)
     for r, part, d, one in zip(rows, parts, decays, own, strict=True):
-        normal = normalise(one, part, d, noise, free_c=False)  # c is shared, or was free already
+        normal = normalise(one, part, d, noise, free_c=False, runner=runner)  # c is shared, or was free already
         fit = normal.shared.fit
         device = device_record(normal, part, d, law)
         # Joint covariances of levels follow from the parameters': at many settings they would be most of the file.

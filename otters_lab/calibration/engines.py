@@ -8,22 +8,24 @@ and so is one that does not come back in time: nothing waits for ever.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import TimeoutError as PoolTimeoutError
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.core.files import write_atomically
-from otters_lab.core.log import logger
+from otters_lab.core.log import logger, progress
 from otters_lab.core.protocols import Array
 
 Result = dict[str, Array]
 Work = Callable[[int, int], Result]  # (first trace, one past the last) -> arrays [trace, ...]
 
+CHUNK = 4096  # traces
 RESTARTS = 3  # how often workers may die before the chunks that are left are given up
 DEADLINE_S = 600.0  # without any chunk coming back
 
@@ -62,7 +64,7 @@ class Serial:
 
     def run(self, work: Work, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Result]]:
         for chunk in chunks:
-            yield chunk, work(chunk.start, chunk.stop)
+            yield chunk, _do(work, chunk)
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,13 @@ class Cluster:
 
 
 def _named(work: Work, chunk: Chunk) -> tuple[Chunk, Result]:
-    return chunk, work(chunk.start, chunk.stop)
+    return chunk, _do(work, chunk)
 
 
 def _do(work: Work, chunk: Chunk) -> Result:
-    return work(chunk.start, chunk.stop)
+    # Sums of more than one BLAS thread end in other digits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return work(chunk.start, chunk.stop)
 
 
 def _on_this_machine(address: str) -> bool:
@@ -155,7 +159,7 @@ def run_chunks(
     count: int,
     *,
     size: int,
-    folder: Path,
+    folder: Path | None,
     task: str,
     engine: Engine,
     advance: Callable[[int], object] = lambda n: None,
@@ -163,7 +167,7 @@ def run_chunks(
     """Runs `work` over `count` traces and puts the results together in order.
 
     `folder` keeps each chunk's result under the name of the `task` (a hash of all that decides the result); chunks that
-    are there already are not run again. `advance` is told how many traces are done.
+    are there already are not run again; with None they are kept in memory. `advance` is told how many traces are done.
 
     Raises
     ------
@@ -171,6 +175,12 @@ def run_chunks(
         naming the traces that were lost; the rest is kept.
     """
     chunks = chunks_of(count, size)
+    if folder is None:
+        done: dict[Chunk, Result] = {}
+        for chunk, result in engine.run(work, chunks):
+            done[chunk] = result
+            advance(chunk.stop - chunk.start)
+        return _together(done[chunk] for chunk in chunks)
     folder.mkdir(parents=True, exist_ok=True)
     missing = [chunk for chunk in chunks if not _place(folder, task, chunk).exists()]
     advance(count - sum(chunk.stop - chunk.start for chunk in missing))
@@ -179,12 +189,39 @@ def run_chunks(
         np.savez(packed, **result)  # type: ignore[arg-type]  # its keyword allow_pickle is no array
         write_atomically(_place(folder, task, chunk), packed.getvalue())
         advance(chunk.stop - chunk.start)
+    return _together(_stored(_place(folder, task, chunk)) for chunk in chunks)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where long work is done, and where its chunks are kept meanwhile (None: in memory)."""
+
+    engine: Engine = field(default_factory=Serial)
+    folder: Path | None = None
+    size: int = CHUNK
+
+    def __call__(self, what: str, work: Work, count: int, task: str) -> Result:
+        """`run_chunks` under a progress bar that says `what`."""
+        with progress(what, count) as advance:
+            return run_chunks(
+                work, count, size=self.size, folder=self.folder, task=task, engine=self.engine, advance=advance
+            )
+
+
+ON_ONE_CORE = Runner()
+
+
+def _together(results: Iterable[Result]) -> Result:
     parts: dict[str, list[Any]] = {}
-    for chunk in chunks:
-        with np.load(_place(folder, task, chunk), allow_pickle=False) as stored:
-            for name in stored.files:
-                parts.setdefault(name, []).append(stored[name])
+    for result in results:
+        for name, array in result.items():
+            parts.setdefault(name, []).append(array)
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _stored(place: Path) -> Result:
+    with np.load(place, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _place(folder: Path, task: str, chunk: Chunk) -> Path:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from otters_lab.calibration.conditions import Condition, condition_at
 from otters_lab.calibration.frame import recorded_runs
 from otters_lab.calibration.gates import Gate
+from otters_lab.calibration.modecurves import ModeCurves
 from otters_lab.calibration.model import PARAMETERS, DeviceModel
 from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.spread import Spread
@@ -110,6 +111,11 @@ class ModesRecord(Record):
     run_to_run_covariance: Matrix
     device_to_device_covariance: Matrix
 
+    @property
+    def curves(self) -> ModeCurves:
+        """The curves, in units of O."""
+        return ModeCurves(*(np.array([getattr(mode, name) for mode in self.modes]) for name in ("legendre", "tangent")))
+
 
 class LevelTable(Record):
     """Levels k = 0..T: times, O(t_k) with run-to-run and device-to-device sd, joint covariances, which were sampled.
@@ -197,13 +203,17 @@ class Calibration(Record):
         if self.device is None:
             hint = "" if self.conditions is None else "; take one of them: at(...), or fit --point N"
             raise RefusedError(f"this calibration holds no device model: its captures mix several settings{hint}")
-        constants = self.device.constants
+        constants, modes = self.device.constants, self.device.modes
+        runs, devices = self.device.run_to_run.covariance, self.device.device_to_device.covariance
+        if modes is not None:
+            runs, devices = modes.run_to_run_covariance, modes.device_to_device_covariance
         return DeviceModel(
             window_s=constants.window_s,
             c=self.device.law.c,
             logit_beta=self.device.logit_beta,
-            run_to_run=_filled(self.device.run_to_run.covariance),
-            device_to_device=_filled(self.device.device_to_device.covariance),
+            run_to_run=_filled(runs),
+            device_to_device=_filled(devices),
+            modes=None if modes is None else modes.curves,
             runs=recorded_runs(self.device, self.traces),
             noise=_relative_noise(self.noise, constants.I_edge_A - constants.I_end_A),
         )

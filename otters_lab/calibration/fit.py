@@ -10,6 +10,7 @@ from otters_lab.calibration.bulk import fit_bulk
 from otters_lab.calibration.choice import TraceVerdict, judge_trace
 from otters_lab.calibration.conditions_fit import fit_conditions, mark_outliers
 from otters_lab.calibration.curvature import shared_curvature
+from otters_lab.calibration.engines import ON_ONE_CORE, Runner
 from otters_lab.calibration.file import Calibration
 from otters_lab.calibration.gates import at_least
 from otters_lab.calibration.noise import estimate_noise
@@ -29,7 +30,12 @@ DEVICE_LAWS = ("auto", "unified", "kww", "power")  # the unified law, free or he
 
 
 def fit_captures(
-    captures: Sequence[Capture], *, window_s: float | None = None, law: str = "auto", point: int | None = None
+    captures: Sequence[Capture],
+    *,
+    window_s: float | None = None,
+    law: str = "auto",
+    point: int | None = None,
+    runner: Runner = ON_ONE_CORE,
 ) -> Calibration:
     """Fits a calibration to captures: one device model, or one for each of several settings (`fit_conditions`).
 
@@ -40,11 +46,14 @@ def fit_captures(
         there is no device model: the calibration holds the traces' own fits, `device` None and a failed gate saying
         so. Any but "auto" is also the law whose numbers the traces' verdicts give, whatever AIC prefers.
     point : use this setting alone.
+    runner : where traces are fitted; the calibration does not depend on it.
 
     Raises
     ------
     InputError
         if there is nothing to fit (see `select`), or no such law.
+    RefusedError
+        naming the traces that were lost with a runner's workers.
     """
     chosen = select(captures, window_s, point)
     if law not in LAW_CHOICES:
@@ -60,13 +69,13 @@ def fit_captures(
         gates += trace_gates(fit, chosen, decays, verdicts)
         traces = trace_table(fit, chosen, verdicts, None)
     elif len(chosen.settings) > 1:
-        found = fit_conditions(chosen, verdicts, noise, law)
+        found = fit_conditions(chosen, verdicts, noise, law, runner)
         fit, conditions, gates = found.traces, found.records, found.gates
         traces = mark_outliers(trace_table(fit, chosen, verdicts, None), found.outliers)
     else:
         decays = chosen.decays()
-        shared = shared_curvature(decays, chosen.table["device_code"].to_numpy(), law)
-        normal = normalise(shared, chosen, decays, noise, free_c=law != "power")
+        shared = shared_curvature(decays, chosen.table["device_code"].to_numpy(), law, runner)
+        normal = normalise(shared, chosen, decays, noise, free_c=law != "power", runner=runner)
         fit, noise = normal.shared.fit, normal.noise
         device = device_record(normal, chosen, decays, law)
         gates = population_gates(normal, chosen, decays, device.levels.extrapolated, N_LEVELS)

@@ -80,10 +80,13 @@ def runs_in(frame: Frame, device: DeviceRecord, traces: TraceTable) -> Runs:
 
 
 def recorded_runs(device: DeviceRecord, traces: TraceTable) -> Array:
-    """(O0, D, logit beta) of the kept runs in their own constants, less their device's mean: [run, 3]."""
+    """(O0, D, logit beta, mode scores) of kept runs, in their own constants, less their device's mean: [run, 3 + m]."""
     edge_A, drop_A, beta, names = _kept(traces)
     swing_A = device.constants.I_edge_A - device.constants.I_end_A
     theta = np.stack([(edge_A - device.constants.I_end_A) / swing_A, drop_A / swing_A, logit(beta)], axis=1)
+    if device.modes is not None:
+        place, out = traces.columns.index("mode_scores"), traces.columns.index("outlier")
+        theta = np.concatenate([theta, np.array([row[place] for row in traces.rows if not row[out]])], axis=1)
     return Runs(theta, names).away()[0]
 
 

@@ -118,9 +118,10 @@ def averaged_drop(time_s: Array, aperture_s: float, window_s: float, beta: Array
         u = np.maximum((time_s + node * aperture_s) / window_s, 1e-300)
         log_u = np.log(u)
         x = np.exp(beta * log_u)
-        total_g += weight * drop_from_progress(x, c)
-        slope = slope_limit if abs(c) < _STRAIGHT else slope_limit * np.exp(math.log1p(-c) * x)
-        total_d += weight * slope * x * log_u
+        g = drop_from_progress(x, c)
+        total_g += weight * g
+        # (1 - c)**x, which the slope is proportional to, is 1 - c*g: no second exponential.
+        total_d += (weight * slope_limit) * (1 - c * g) * x * log_u
     return total_g, total_d * beta * (1.0 - beta)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otters_lab.calibration.laws import unified, unified_level_times
+from otters_lab.calibration.modecurves import ModeCurves
 from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.readers import Kind, SampledLevels, shrunk
 from otters_lab.core.errors import InputError, RefusedError
@@ -19,10 +20,11 @@ PARAMETERS = ("O0", "D", "logit_beta")
 class DeviceModel:
     """Mean curve and spreads of a chip, normalised once for the whole calibration.
 
-    O(u) = O0 - D*[1 - (1-c)**(u**beta)]/c, u = t/window; the mean has O0 = D = 1. Covariances are of
-    (O0, D, logit_beta), [3, 3]; an unresolved spread is 0 here and null in the file. `runs` [run, 3] are recorded ones
-    less their device's mean, estimation noise and all; `noise` is the lab meter's in units of the swing. None where
-    the calibration has none.
+    O(u) = O0 - D*[1 - (1-c)**(u**beta)]/c + scores.curves(u), u = t/window; the mean has O0 = D = 1 and no scores.
+    `modes` are the m curves beyond the law, in units of O (None: m = 0). Covariances are of theta = (O0, D,
+    logit_beta, scores), [3 + m, 3 + m]; an unresolved spread is 0 here and null in the file. `runs` [run, 3 + m] are
+    recorded ones less their device's mean, estimation noise and all; `noise` is the lab meter's in units of the swing.
+    None where the calibration has none.
     """
 
     window_s: float
@@ -32,11 +34,16 @@ class DeviceModel:
     device_to_device: Array
     runs: Array | None = None
     noise: ReadNoise | None = None
+    modes: ModeCurves | None = None
 
     @property
     def mean(self) -> Array:
-        """Mean parameters (O0, D, logit_beta)."""
-        return np.array([1.0, 1.0, self.logit_beta])
+        """Mean theta [3 + m]."""
+        return np.array([1.0, 1.0, self.logit_beta] + [0.0] * (self.modes.count if self.modes else 0))
+
+    def mode_curves(self, u: Array) -> Array:
+        """The curves beyond the law [m, len(u)] at u = t/window, in units of O."""
+        return np.zeros((0, len(u))) if self.modes is None else self.modes.at(u, self.logit_beta, self.c, 1.0)
 
     def level_times(self, n_levels: int, first_read_s: float = 0.0) -> Array:
         """u_k = t_k/window of the mean curve, k = 0..T; level 0 is read `first_read_s` after the edge.
@@ -57,13 +64,14 @@ class DeviceModel:
         return u
 
     def levels(self, theta: Array, n_levels: int, first_read_s: float = 0.0) -> Array:
-        """O(t_k) [n, T + 1] of runs with parameters theta [n, 3], read at the mean curve's level times."""
+        """O(t_k) [n, T + 1] of runs with theta [n, 3 + m], read at the mean curve's level times."""
         u = self.level_times(n_levels, first_read_s)
-        return unified(u, theta[:, 0:1], theta[:, 1:2], theta[:, 2:3], self.c)
+        law = unified(u, theta[:, 0:1], theta[:, 1:2], theta[:, 2:3], self.c)
+        return np.asarray(law + theta[:, 3:] @ self.mode_curves(u))
 
     def sensitivity(self, n_levels: int) -> Array:
-        """dO(t_k)/dtheta [T + 1, 3] at the mean, by central differences."""
-        steps = np.eye(3) * 1e-5
+        """dO(t_k)/dtheta [T + 1, 3 + m] at the mean, by central differences."""
+        steps = np.eye(len(self.mean)) * 1e-5
         upper, lower = (self.levels(self.mean + sign * steps, n_levels) for sign in (1, -1))
         return (upper - lower).T / 2e-5
 

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from otters_lab.calibration.bulk import Decays, jacobian
 from otters_lab.calibration.drift import within_devices
-from otters_lab.calibration.laws import averaged_drop
+from otters_lab.calibration.modecurves import ModeCurves
 from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.refine import Refined, Whitener, whitened
 from otters_lab.core.protocols import AnyArray, Array
@@ -48,8 +48,7 @@ class Modes:
     """
 
     scores: Array
-    legendre: Array  # [m, degree]
-    tangent: Array  # [m, 3]
+    curves: ModeCurves  # in the decays' unit
     noise_variance: Array
     value: float
     limit: float
@@ -57,19 +56,6 @@ class Modes:
     @property
     def count(self) -> int:
         return self.scores.shape[1]
-
-    def curves(self, u: Array, logit_beta: float, c: float, drop: float) -> Array:
-        """The modes [m, len(u)] at u = t/W > 0, in the decays' unit; logit_beta, c, drop those of the mean curve."""
-        return curves(self.legendre, self.tangent, u, logit_beta, c, drop)
-
-
-def curves(legendre: Array, tangent: Array, u: Array, logit_beta: float, c: float, drop: float) -> Array:
-    """legendre [m, degree] in 2*u**beta - 1, less tangent [m, 3] of the law's derivatives: [m, len(u)]."""
-    beta = float(expit(logit_beta))
-    polynomials = legvander(2 * u**beta - 1, legendre.shape[1] - 1)
-    g, dg = averaged_drop(u, 0.0, 1.0, np.array(beta), c)
-    derivatives = np.stack([np.ones_like(g), -g, -drop * dg], axis=1)
-    return np.asarray(legendre @ polynomials.T - tangent @ derivatives.T)
 
 
 def find_modes(
@@ -105,8 +91,7 @@ def find_modes(
     chosen = vectors[:, found]
     return Modes(
         scores=scores @ (chosen / sd),
-        legendre=(chosen * sd).T @ basis.legendre,
-        tangent=(chosen * sd).T @ basis.tangent,
+        curves=ModeCurves((chosen * sd).T @ basis.legendre, (chosen * sd).T @ basis.tangent),
         noise_variance=1 / sd**2,
         value=float(values[-1]),
         limit=limit,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from otters_lab.calibration.bulk import Decays, SharedC, jacobian
+from otters_lab.calibration.engines import ON_ONE_CORE, Runner
 from otters_lab.calibration.laws import unified_level_times
+from otters_lab.calibration.modecurves import ModeCurves
+from otters_lab.calibration.model import DeviceModel
 from otters_lab.calibration.modes import Modes, find_modes
 from otters_lab.calibration.noise import ReadNoise, noise_of_residuals
 from otters_lab.calibration.outliers import find_outliers
@@ -36,15 +39,34 @@ class NormalisedFit:
     modes: Modes | None
     extended: Population
 
+    @property
+    def mode_curves(self) -> ModeCurves | None:
+        """The modes in units of O; None where there are none."""
+        if self.modes is None or not self.modes.count:
+            return None
+        # The law's derivative by D is -g in amperes and in O, so that its two lengths go with the current.
+        to_O = np.array([1 / self.swing_A, 1 / self.swing_A, 1.0])
+        return ModeCurves(self.modes.curves.legendre / self.swing_A, self.modes.curves.tangent * to_O)
+
+    def device_model(self, window_s: float) -> DeviceModel:
+        """The model that levels are sampled from, modes and all."""
+        return DeviceModel(
+            window_s,
+            self.shared.c,
+            float(self.population.mean[2]),
+            self.extended.run_to_run.covariance,
+            self.extended.device_to_device.covariance,
+            modes=self.mode_curves,
+        )
+
     def sensitivity(self, u: Array) -> Array:
         """dO/d(O0, D, logit beta, scores) [len(u), 3 + m] of the mean curve at u = t/W."""
         flat = Decays(u[None], np.zeros((1, len(u))), np.ones((1, len(u))), 0.0, 1.0)
         law = jacobian(flat, self.population.mean[None], self.shared.c)[1][0]
-        if self.modes is None or not self.modes.count:
+        modes = self.mode_curves
+        if modes is None:
             return law
-        logit_beta = float(self.population.mean[2])
-        curves = self.modes.curves(np.maximum(u, 1e-12), logit_beta, self.shared.c, self.swing_A) / self.swing_A
-        return np.concatenate([law, curves.T], axis=1)
+        return np.concatenate([law, modes.at(u, float(self.population.mean[2]), self.shared.c, 1.0).T], axis=1)
 
     def level_sensitivity(self, n_levels: int) -> Array:
         """`sensitivity` at the level times of the mean curve."""
@@ -52,7 +74,13 @@ class NormalisedFit:
 
 
 def normalise(
-    shared: SharedC, chosen: Selection, decays: Decays, noise: ReadNoise | None, *, free_c: bool = True
+    shared: SharedC,
+    chosen: Selection,
+    decays: Decays,
+    noise: ReadNoise | None,
+    *,
+    free_c: bool = True,
+    runner: Runner = ON_ONE_CORE,
 ) -> NormalisedFit:
     """Amperes to O: first a population in amperes for the mean curve, then everything in its constants.
 
@@ -63,7 +91,7 @@ def normalise(
     repeat = chosen.table["repeat"].to_numpy(dtype=float)
     noise = noise or _from_residuals(shared, decays, chosen)
     edge_s = np.nan_to_num(chosen.table["edge_uncertainty_s"].to_numpy(dtype=float))
-    refined = refine(shared, decays, noise, chosen.duration_s, edge_s, device, free_c)
+    refined = refine(shared, decays, noise, chosen.duration_s, edge_s, device, free_c, runner)
     amperes = refined.theta
     rough = float(np.median(amperes[:, 1]))
     scale = np.array([rough, rough, 1.0])

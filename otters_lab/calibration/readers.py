@@ -24,7 +24,7 @@ class SampledLevels:
 
     Noise is drawn anew at each row of `read`; with `devices`, `for_run` draws a device that then stays.
 
-    recorded : [run, 3] deviations (O0, D, logit beta) to draw runs from, each as likely; None draws Gaussian ones.
+    recorded : [run, 3 + m] deviations of theta to draw runs from, each as likely; None draws Gaussian ones.
     read_noise : [T + 1, T + 1] covariance of a meter's noise on top; None for none. Drawn anew at each row.
     """
 
@@ -40,7 +40,7 @@ class SampledLevels:
         """`n` runs of this device, [n, T + 1]."""
         rng = np.random.default_rng(seed)
         if self.recorded is None:
-            runs = rng.standard_normal((n, 3)) @ root(self.model.run_to_run).T
+            runs = rng.standard_normal((n, len(self.centre))) @ root(self.model.run_to_run).T
         else:
             runs = self.recorded[rng.integers(len(self.recorded), size=n)]
         levels = self.model.levels(self.centre + runs, self.n_levels, self.first_read_s)
@@ -61,7 +61,7 @@ class SampledLevels:
         """The reader of one device, drawn device-to-device where asked for, else this one."""
         if not self.devices:
             return self
-        draw = np.random.default_rng(seed).standard_normal((1, 3)) @ root(self.model.device_to_device).T
+        draw = np.random.default_rng(seed).standard_normal((1, len(self.centre))) @ root(self.model.device_to_device).T
         return replace(self, centre=self.model.mean + draw[0], devices=False)
 
 

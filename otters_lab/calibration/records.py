@@ -38,9 +38,7 @@ N_LEVELS = 16  # the level table's resolution, 4 bits; the model itself serves a
 def device_record(normal: NormalisedFit, chosen: Selection, decays: Decays, law: str) -> DeviceRecord:
     population, c = normal.population, normal.shared.c
     logit_beta = float(population.mean[2])
-    model = DeviceModel(
-        chosen.window_s, c, logit_beta, population.run_to_run.covariance, population.device_to_device.covariance
-    )
+    model = normal.device_model(chosen.window_s)
     edge_end = np.array([[1.0, 0.0, 0.0], [1.0, -1.0, 0.0]]) * normal.swing_A
     cov = population.mean_cov
     baseline = chosen.table["baseline_A"].to_numpy(dtype=float)
@@ -115,18 +113,16 @@ def _drift_record(population: Population) -> DriftRecord | None:
 
 
 def _modes_record(normal: NormalisedFit) -> ModesRecord | None:
-    modes = normal.modes
-    if modes is None or not modes.count:
+    modes = normal.mode_curves
+    if modes is None:
         return None
-    # From amperes to O; the law's derivative by D is -g in both, so that its two lengths go with the current.
-    to_O = np.array([1 / normal.swing_A, 1 / normal.swing_A, 1.0])
     levels = normal.level_sensitivity(N_LEVELS)[:, 3:].T
     runs, devices = normal.extended.run_to_run, normal.extended.device_to_device
     return ModesRecord(
         modes=[
             ModeRecord(
-                legendre=[rounded(float(v)) for v in legendre / normal.swing_A],
-                tangent=[rounded(float(v)) for v in tangent * to_O],
+                legendre=[rounded(float(v)) for v in legendre],
+                tangent=[rounded(float(v)) for v in tangent],
                 levels=[rounded(float(v)) for v in level],
             )
             for legendre, tangent, level in zip(modes.legendre, modes.tangent, levels, strict=True)
@@ -192,7 +188,8 @@ def trace_table(
 ) -> TraceTable:
     columns = ["chip", "device", "point", "repeat", "edge_A", "drop_A", "beta", "outlier"]
     columns += ["law", "rival", "polarity", "parameters", "standard_errors", "autocorrelation", "notes"]
-    columns += ["status", "aic", "bic", "effective_samples"]
+    columns += ["status", "aic", "bic", "effective_samples", "mode_scores"]
+    scores = None if normal is None or normal.modes is None or not normal.modes.count else normal.modes.scores
     outliers = set() if normal is None else set(normal.population.outliers.tolist())
     rows: list[list[Any]] = []
     for row, meta in enumerate(chosen.table[["chip", "device", "point", "repeat"]].to_dict("records")):
@@ -209,5 +206,6 @@ def trace_table(
             entry += [rounded(verdict.autocorrelation), verdict.notes, verdict.status]
             entry += [{k: rounded(v) for k, v in criterion.items()} for criterion in (verdict.aic, verdict.bic)]
             entry.append(rounded(verdict.n_effective))
+        entry.append(None if scores is None else [rounded(float(v)) for v in scores[row]])
         rows.append(entry)
     return TraceTable(columns=columns, rows=rows)

@@ -14,8 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from otters_lab.calibration.bulk import C_BOUNDS, Decays, SharedC, fit_bulk, jacobian
+from otters_lab.calibration.bulk import C_BOUNDS, Decays, SharedC, jacobian
+from otters_lab.calibration.engines import ON_ONE_CORE, Result, Runner
 from otters_lab.calibration.noise import ReadNoise
+from otters_lab.calibration.streamed import DecaySupply, InMemory, fit_at
+from otters_lab.core.files import canonical_json, sha256_bytes
 from otters_lab.core.protocols import AnyArray, Array
 
 _MAX_SAMPLES = 1000  # longer records are averaged over neighbours first: their covariance matrix has this many rows
@@ -56,32 +59,58 @@ class Refined:
     whiteners: list[Whitener]
 
 
+@dataclass(frozen=True)
+class RefineChunk:
+    """The work on one chunk: Gauss-Newton steps at a fixed c from theta [trace, 3] of all."""
+
+    supply: DecaySupply
+    whiteners: list[Whitener]
+    theta: Array
+    c: float
+
+    def __call__(self, start: int, stop: int) -> Result:
+        theta, estimation = self.theta[start:stop].copy(), np.empty((stop - start, 3, 3))
+        for whitener, rows in _chunks(self.whiteners, start, stop):
+            part, here = self.supply.decays(rows), rows - start
+            for _ in range(_STEPS):
+                J, residual = whitened(whitener, part, theta[here], self.c)
+                inverse = _inverse(J)
+                trial = theta[here] + np.einsum("nij,nsj,ns->ni", inverse, J, residual)
+                trial[:, 2] = np.clip(trial[:, 2], -6.0, 6.0)
+                after = whitened(whitener, part, trial, self.c)[1]
+                # A fit that least squares left at a bound can be thrown far off by a full step: it stays where it is.
+                better = np.sum(after**2, axis=1) <= np.sum(residual**2, axis=1)
+                theta[here[better]] = trial[better]
+                estimation[here] = inverse
+        return {"theta": theta, "estimation": estimation}
+
+
 def refine(
-    shared: SharedC, decays: Decays, noise: ReadNoise, duration_s: float, edge_s: Array, groups: AnyArray, free_c: bool
+    shared: SharedC,
+    decays: Decays,
+    noise: ReadNoise,
+    duration_s: float,
+    edge_s: Array,
+    groups: AnyArray,
+    free_c: bool,
+    runner: Runner = ON_ONE_CORE,
 ) -> Refined:
     """Gauss-Newton steps on whitened readings from the least-squares fit; c moves with them where `free_c`.
 
     edge_s [trace] is the sd of each trace's edge time; `groups` [trace] device numbers, for the sd of c.
     """
-    theta, c, sd = shared.fit.theta.copy(), shared.c, shared.sd
+    theta, c, sd = shared.fit.theta, shared.c, shared.sd
+    supply = InMemory(decays)
     whiteners = whiteners_of(decays, theta, c, noise, duration_s, edge_s)
     if free_c:
         c, sd = _refine_c(shared, decays, whiteners, groups)
-    estimation = np.empty((len(theta), 3, 3))
-    for _ in range(_STEPS):
-        for whitener, rows in _chunks(whiteners):
-            J, residual = whitened(whitener, decays.take(rows), theta[rows], c)
-            inverse = _inverse(J)
-            trial = theta[rows] + np.einsum("nij,nsj,ns->ni", inverse, J, residual)
-            trial[:, 2] = np.clip(trial[:, 2], -6.0, 6.0)
-            after = whitened(whitener, decays.take(rows), trial, c)[1]
-            # A fit that least squares left at a bound can be thrown far off by a full step: it stays where it is.
-            better = np.sum(after**2, axis=1) <= np.sum(residual**2, axis=1)
-            theta[rows[better]] = trial[better]
-            estimation[rows] = inverse
+    roots = [sha256_bytes(part.root.tobytes()) for part in whiteners]
+    start = sha256_bytes(np.ascontiguousarray(theta).tobytes())
+    task = sha256_bytes(canonical_json(["refined", supply.identity, roots, start, c, runner.size]))
+    found = runner("weighing by the noise", RefineChunk(supply, whiteners, theta, c), len(theta), task)
     if c != shared.c:
-        shared = replace(shared, c=c, sd=sd, fit=fit_bulk(decays, c, shared.fit.theta))
-    return Refined(shared, theta, estimation, whiteners)
+        shared = replace(shared, c=c, sd=sd, fit=fit_at(supply, c, runner, theta))
+    return Refined(shared, found["theta"], found["estimation"], whiteners)
 
 
 def whitened(whitener: Whitener, part: Decays, theta: Array, c: float) -> tuple[Array, Array]:
@@ -96,10 +125,12 @@ def _inverse(J: Array) -> Array:
     return np.asarray(np.linalg.pinv(normal, hermitian=True) / (scale[:, :, None] * scale[:, None, :]))
 
 
-def _chunks(whiteners: list[Whitener]) -> Iterator[tuple[Whitener, AnyArray]]:
+def _chunks(whiteners: list[Whitener], start: int = 0, stop: int | None = None) -> Iterator[tuple[Whitener, AnyArray]]:
+    """Each whitener with some of its traces at a time, of those from `start` to before `stop`."""
     for whitener in whiteners:
-        for first in range(0, len(whitener.rows), _CHUNK):
-            yield whitener, whitener.rows[first : first + _CHUNK]
+        rows = whitener.rows[(whitener.rows >= start) & (whitener.rows < (np.inf if stop is None else stop))]
+        for first in range(0, len(rows), _CHUNK):
+            yield whitener, rows[first : first + _CHUNK]
 
 
 def whiteners_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,9 @@ class SampledDecays:
         self._dark_A = constants.I_dark_A
         self._end_A = constants.I_end_A
         self._swing_A = constants.I_edge_A - constants.I_end_A
-        self._drift_per_h = np.array([drift.per_hour.get(name, 0.0) if drift else 0.0 for name in PARAMETERS])
+        modes = len(self._model.mean) - len(PARAMETERS)
+        per_hour = [drift.per_hour.get(name, 0.0) if drift else 0.0 for name in PARAMETERS]
+        self._drift_per_h = np.array(per_hour + [0.0] * modes)
         self._roots = [root(self._model.device_to_device), root(self._model.run_to_run)]
 
     @property
@@ -56,7 +58,7 @@ class SampledDecays:
         return self._dark_A
 
     def parameters(self, pulse: Pulse) -> Array:
-        """(O0, D, logit beta) of the run that follows a pulse.
+        """theta [3 + m] = (O0, D, logit beta, scores of modes) of the run that follows a pulse.
 
         Raises
         ------
@@ -70,19 +72,27 @@ class SampledDecays:
 
     def mean_current_A(self, pulse: Pulse, start_s: Array, stop_s: Array) -> Array:
         """Mean current (A) over apertures [start, stop] (s, 0 at the falling edge)."""
-        O0, D, logit_beta = self.parameters(pulse)
+        O0, D, logit_beta, *scores = self.parameters(pulse)
         start_s, stop_s = np.asarray(start_s, dtype=np.float64), np.asarray(stop_s, dtype=np.float64)
         lit_from = -pulse.width_s
         dark_s = np.minimum(stop_s, lit_from) - np.minimum(start_s, lit_from)
         lit_s = np.clip(stop_s, lit_from, 0) - np.clip(start_s, lit_from, 0)
         begin, end = np.maximum(start_s, 0), np.maximum(stop_s, 0)
         after_s = end - begin
-        dropped_s = _drop_integral(begin, end, self._model.window_s, float(expit(logit_beta)), self._model.c)
+        model = self._model
+        dropped_s = _integral(
+            begin, end, model.window_s, float(expit(logit_beta)), lambda x: drop_from_progress(x, model.c)
+        )
         charge = (
             self._dark_A * dark_s
             + (self._end_A + self._swing_A * O0) * (lit_s + after_s)
             - self._swing_A * D * dropped_s
         )
+        if scores:  # the modes' own progress is that of the mean curve
+            beta = float(expit(model.logit_beta))
+            charge += self._swing_A * _integral(
+                begin, end, model.window_s, beta, lambda x: scores @ model.mode_curves(x ** (1 / beta))
+            )
         return np.asarray(charge / (stop_s - start_s))
 
     def describe(self) -> dict[str, Any]:
@@ -107,18 +117,18 @@ class SampledDecays:
     def _normals(self, *key: int) -> Array:
         # 6 keeps these draws apart from the virtual bench's own of the same seed (its read noise).
         sequence = np.random.SeedSequence(self._seed, spawn_key=(6, *key))
-        return np.random.Generator(np.random.Philox(sequence)).standard_normal(3)
+        return np.random.Generator(np.random.Philox(sequence)).standard_normal(len(self._model.mean))
 
 
-def _drop_integral(begin_s: Array, end_s: Array, window_s: float, beta: float, c: float) -> Array:
-    """Integral (s) of the drop g((t/W)**beta) from begin to end (s, >= 0).
+def _integral(begin_s: Array, end_s: Array, window_s: float, beta: float, of: Callable[[Array], Array]) -> Array:
+    """Integral (s) of a function of x = (t/W)**beta from begin to end (s, >= 0).
 
-    With x = (t/W)**beta, dt = W/beta * x**(1/beta - 1) dx: g is analytic in x, so that eight Gauss-Legendre nodes do
-    where the slope in t is infinite.
+    dt = W/beta * x**(1/beta - 1) dx: what is analytic in x needs no more than eight Gauss-Legendre nodes where its
+    slope in t is infinite.
     """
     x0, x1 = (begin_s / window_s) ** beta, (end_s / window_s) ** beta
     total: Array = np.zeros_like(x0)
     for node, weight in zip(_nodes, _weights, strict=True):
         x = (x0 + x1) / 2 + node * (x1 - x0) / 2
-        total += weight * drop_from_progress(x, c) * x ** (1 / beta - 1)
+        total += weight * of(x) * x ** (1 / beta - 1)
     return np.asarray(total * (x1 - x0) / 2 * window_s / beta)

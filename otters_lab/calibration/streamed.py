@@ -1,4 +1,4 @@
-"""Fits of very many traces, a chunk in memory at a time: the unified law at one c, wherever the traces come from."""
+"""Fits of very many traces, chunk by chunk: the unified law at one c, wherever the traces come from."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from otters_lab.calibration.bulk import Decays, SharedC, fit_bulk, fit_shared_c
-from otters_lab.calibration.engines import Engine, Result, run_chunks
+from otters_lab.calibration.bulk import C_BOUNDS, BulkFit, Decays, SharedC, fit_bulk, fit_shared_c
+from otters_lab.calibration.engines import Result, Runner
 from otters_lab.calibration.select import Selection, padded_to
 from otters_lab.core.files import canonical_json, sha256_bytes
-from otters_lab.core.log import progress
 from otters_lab.core.protocols import AnyArray, Array
 from otters_lab.measurements.capture import open_capture
 
-CHUNK = 4096
 BLOCK = 128  # traces a batch: what 400 samples of them need stays in a core's cache (measured: 1.8 times 2048)
 SAMPLE = 4000  # traces, evenly spread, that the shared c is found on
 
@@ -80,55 +78,80 @@ class CaptureSupply:
 
 
 @dataclass(frozen=True)
-class FitChunk:
-    """The work on one chunk: every trace at a fixed c."""
+class InMemory:
+    """A supply of decays that are at hand."""
 
-    supply: DecaySupply
-    c: float
+    held: Decays
 
-    def __call__(self, start: int, stop: int) -> Result:
-        decays = self.supply.decays(np.arange(start, stop))
-        count = stop - start
-        fits = [
-            fit_bulk(decays.take(np.arange(first, min(first + BLOCK, count))), self.c)
-            for first in range(0, count, BLOCK)
-        ]
-        return {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in ("theta", "rss", "converged")}
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.held.y)
+
+    @property
+    def identity(self) -> str:
+        """Hash of their readings."""
+        held = self.held
+        arrays = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in (held.time_s, held.y, held.used)]
+        return sha256_bytes(canonical_json([arrays, held.aperture_s, held.window_s]))
+
+    def decays(self, rows: AnyArray) -> Decays:
+        """Those of some numbers, in their order."""
+        return self.held.take(rows)
 
 
 @dataclass(frozen=True)
-class StreamedFit:
-    """theta [trace, 3] (edge value, drop, logit beta), rss [trace], converged [trace], and the c of all."""
+class FitChunk:
+    """The work on one chunk: every trace at a fixed c, from a start [trace, 3] where there is one."""
 
-    theta: Array
-    rss: Array
-    converged: AnyArray
+    supply: DecaySupply
     c: float
-    c_sd: float | None
+    start: Array | None = None
+
+    def __call__(self, start: int, stop: int) -> Result:
+        decays = self.supply.decays(np.arange(start, stop))
+        first = None if self.start is None else self.start[start:stop]
+        fits = []
+        for block in np.split(np.arange(stop - start), np.arange(BLOCK, stop - start, BLOCK)):
+            fits.append(fit_bulk(decays.take(block), self.c, None if first is None else first[block]))
+        return {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in ("theta", "rss", "converged")}
 
 
-def fit_streamed(
-    supply: DecaySupply, groups: AnyArray, *, folder: Path, engine: Engine, c: float | None = None, size: int = CHUNK
-) -> StreamedFit:
-    """Finds c on a sample, unless it is given, and fits every trace at it.
-
-    groups [trace] are device numbers, for the sd of c. Results do not depend on the engine: a chunk is always the same
-    traces. `folder` keeps the chunks that are done.
+def fit_at(supply: DecaySupply, c: float, runner: Runner, start: Array | None = None) -> BulkFit:
+    """Every trace at a c, from the law's own guess or from `start` [trace, 3].
 
     Raises
     ------
     RefusedError
         naming the traces that were lost (see `run_chunks`).
     """
-    shared: SharedC | None = None
+    begin = "" if start is None else sha256_bytes(np.ascontiguousarray(start).tobytes())
+    task = sha256_bytes(canonical_json(["unified", supply.identity, c, runner.size, begin]))
+    found = runner("fitting traces", FitChunk(supply, c, start), supply.count, task)
+    return BulkFit(found["theta"], found["rss"], c, found["converged"].astype(bool))
+
+
+def fit_streamed(
+    supply: DecaySupply,
+    groups: AnyArray,
+    runner: Runner,
+    *,
+    c: float | None = None,
+    bounds: tuple[float, float] = C_BOUNDS,
+) -> SharedC:
+    """Finds c within bounds on a sample, unless it is given, and fits every trace at it.
+
+    groups [trace] are device numbers, for the sd of c, which is the sample's. Results do not depend on the runner's
+    engine: a chunk is always the same traces.
+
+    Raises
+    ------
+    RefusedError
+        naming the traces that were lost (see `run_chunks`).
+    """
+    sd = None
     if c is None:
         rows = np.unique(np.linspace(0, supply.count - 1, min(SAMPLE, supply.count)).astype(int))
-        shared = fit_shared_c(supply.decays(rows), groups[rows])
-        c = shared.c
-    task = sha256_bytes(canonical_json(["unified", supply.identity, c, size]))
-    with progress("fitting traces", supply.count) as advance:
-        found = run_chunks(
-            FitChunk(supply, c), supply.count, size=size, folder=folder, task=task, engine=engine, advance=advance
-        )
-    sd = None if shared is None else shared.sd
-    return StreamedFit(found["theta"], found["rss"], found["converged"].astype(bool), c, sd)
+        shared = fit_shared_c(supply.decays(rows), groups[rows], bounds)
+        c, sd = shared.c, shared.sd
+    return SharedC(c, sd, fit_at(supply, c, runner))

@@ -28,12 +28,14 @@ def sample(reader: SampledLevels, n: int, generator: torch.Generator, dtype: tor
         rows = torch.randint(len(reader.recorded), (n,), generator=generator, device=device)
         runs = tensor(reader.recorded)[rows]
     u = tensor(reader.model.level_times(reader.n_levels, reader.first_read_s))
-    levels = unified(u, tensor(reader.centre) + runs, reader.model.c)
+    theta = tensor(reader.centre) + runs
+    modes = tensor(reader.model.mode_curves(reader.model.level_times(reader.n_levels, reader.first_read_s)))
+    levels = unified(u, theta, reader.model.c) + theta[:, 3:] @ modes
     return levels if reader.read_noise is None else levels + normal(reader.read_noise)
 
 
 def unified(u: Tensor, theta: Tensor, c: float) -> Tensor:
-    """O(u) [n, level] of runs theta [n, 3] = (O0, D, logit beta), as `laws.unified`."""
+    """O(u) [n, level] of runs theta [n, 3 or more] = (O0, D, logit beta, ...), as `laws.unified`."""
     x = u ** torch.sigmoid(theta[:, 2:3])
     g = x if abs(c) < 1e-15 else -torch.expm1(math.log1p(-c) * x) / c
     return theta[:, 0:1] - theta[:, 1:2] * g

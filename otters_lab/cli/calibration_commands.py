@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.core.errors import InputError
 
 if TYPE_CHECKING:
     from otters_lab.calibration.comparison import Comparison, SdChange
+    from otters_lab.calibration.engines import Engine
     from otters_lab.calibration.file import Calibration
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
@@ -31,6 +33,8 @@ class LawChoice(StrEnum):
     power = "power"
 
 
+_WORKERS_HELP = "Fit traces in N processes, 4096 a chunk; the same call goes on after an interruption."
+_DASK_HELP = "Fit traces on the workers of this dask scheduler: tls://HOST:PORT, or tcp:// on this machine."
 _LAW_HELP = "Curvature free (auto, unified), held to a KWW, none (power); exp, biexp: traces only, no device model."
 
 
@@ -40,18 +44,31 @@ def fit(
     window: Annotated[str | None, typer.Option("--window", help='The window W, like "1 s".')] = None,
     law: Annotated[LawChoice, typer.Option("--law", help=_LAW_HELP)] = LawChoice.auto,
     point: Annotated[int | None, typer.Option("--point", help="Use this setting of the sweep alone.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help=_WORKERS_HELP)] = None,
+    dask: Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help=_DASK_HELP)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a stochastic device model. Exit code 1 if a gate fails; the file is written all the same."""
     from otters_lab.workflows.fitting import fit_files
 
-    calibration = fit_files(captures, out, window=window, law=law.value, point=point)
+    engine = _engine(workers, dask)
+    calibration = fit_files(captures, out, window=window, law=law.value, point=point, engine=engine)
     if as_json:
         print_json({"calibration": str(out), "passed": calibration.passed, **calibration.model_dump(mode="json")})
     else:
         _show_calibration(calibration, out)
     if not calibration.passed:
         raise typer.Exit(1)
+
+
+def _engine(workers: int | None, dask: str | None) -> Engine | None:
+    from otters_lab.calibration.engines import Cluster, Workers
+
+    if workers is not None and dask is not None:
+        raise InputError("--workers and --dask exclude each other", expected="one of them")
+    if dask is not None:
+        return Cluster(dask)
+    return None if workers is None else Workers(workers)
 
 
 def _show_calibration(calibration: Calibration, out: Path) -> None:

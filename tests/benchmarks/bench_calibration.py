@@ -32,7 +32,6 @@ import numpy as np
 import pandas as pd
 
 from otters_lab.calibration.bulk import fit_shared_c
-from otters_lab.calibration.model import DeviceModel
 from otters_lab.calibration.noise import estimate_noise
 from otters_lab.calibration.normalise import NormalisedFit, normalise
 from otters_lab.calibration.select import Selection
@@ -240,7 +239,7 @@ def judge_large(job: tuple[Case, int]) -> dict[str, Any]:
     back = np.stack([normal.theta[:, 0] * s + end, normal.theta[:, 1] * s, normal.theta[:, 2]], axis=1)
     error = back - chip.theta if not case.mode_sd else np.full_like(back, np.nan)
     population = normal.population
-    model = DeviceModel(1.0, normal.shared.c, float(population.mean[2]), population.run_to_run.covariance, np.eye(3))
+    model = normal.device_model(1.0)
     u = model.level_times(N_LEVELS)[list(LEVELS)]
     rng = np.random.default_rng(seed)
     runs, score = draw_runs(replace(case, tail=0.0), rng, 3000)
@@ -248,14 +247,8 @@ def judge_large(job: tuple[Case, int]) -> dict[str, Any]:
     within = [np.var(truth(u, centre, runs, score, c), axis=0) for centre in chip.centres]
     true_sd = np.sqrt(np.mean(within, axis=0)) / abs(s)
     ideal = truth(u, np.array([1.0, 1.0, float(population.mean[2])]), runs, score, c)
-    sampled_sd = model.reader(N_LEVELS).read(20_000, (seed,)).std(axis=0)[list(LEVELS)]
-    if normal.modes is not None and normal.modes.count:  # the level table's covariance has the modes in it
-        sensitivity = normal.sensitivity(u)
-        covariance = sensitivity @ normal.extended.run_to_run.covariance @ sensitivity.T
-        sampled_sd = np.sqrt(np.diag(covariance))
-        found = covariance
-    else:
-        found = np.cov(model.reader(N_LEVELS).read(20_000, (seed,))[:, list(LEVELS)].T)
+    found = np.cov(model.reader(N_LEVELS).read(20_000, (seed,))[:, list(LEVELS)].T)
+    sampled_sd = np.sqrt(np.diag(found))
     level_correlation = found[4, 1] / np.sqrt(found[4, 4] * found[1, 1])
     R = population.run_to_run.covariance
     sd = np.sqrt(np.diag(R)) + 1e-300

@@ -27,8 +27,8 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from otters_lab.calibration.bulk import Decays, fit_bulk
-from otters_lab.calibration.engines import Cluster, Workers, run_chunks
-from otters_lab.calibration.streamed import FitChunk, fit_streamed
+from otters_lab.calibration.engines import Cluster, Runner, Workers, run_chunks
+from otters_lab.calibration.streamed import FitChunk, InMemory, fit_streamed
 
 BETA, C, SAMPLES, NOISE = 0.495, 1 / 110.989, 400, 0.005
 TIME_S = (np.arange(SAMPLES) + 0.5) / SAMPLES
@@ -95,10 +95,11 @@ def speed(bulk_traces: int, few: int) -> dict[str, Any]:
     many = Synthetic(bulk_traces).decays(np.arange(bulk_traces))
     fit_bulk(many.take(np.arange(64)), C)  # warms up
     begun = time.perf_counter()
-    bulk = fit_bulk(many, C)
+    FitChunk(InMemory(many), C)(0, bulk_traces)
     one = bulk_traces / (time.perf_counter() - begun)
+    bulk = fit_bulk(many.take(np.arange(few)), C)
     with tempfile.TemporaryDirectory() as folder:
-        work = FitChunk(Held(many), C)
+        work = FitChunk(InMemory(many), C)
         size = bulk_traces // 8
         begun = 0.0
         for attempt in range(2):  # the first starts the processes
@@ -123,24 +124,6 @@ def speed(bulk_traces: int, few: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Held:
-    """A supply of decays that are in memory."""
-
-    held: Decays
-
-    @property
-    def count(self) -> int:
-        return len(self.held.y)
-
-    @property
-    def identity(self) -> str:
-        return "held"
-
-    def decays(self, rows: Any) -> Decays:
-        return self.held.take(rows)
-
-
 def cluster(count: int) -> dict[str, Any]:
     """The same fits by one worker, by two, and by two of which one is killed halfway."""
     from distributed import LocalCluster
@@ -159,9 +142,7 @@ def cluster(count: int) -> dict[str, Any]:
                 half = threading.Thread(target=kill_halfway, args=(pids[0], Path(folder), count), daemon=True)
                 half.start()
             begun = time.perf_counter()
-            fit = fit_streamed(
-                supply, groups, folder=Path(folder), engine=Cluster(local.scheduler_address), c=C, size=8192
-            )
+            fit = fit_streamed(supply, groups, Runner(Cluster(local.scheduler_address), Path(folder), 8192), c=C).fit
             seconds[name] = time.perf_counter() - begun
             found[name], memory[name] = fit, peak.stop()
             print(name, round(seconds[name], 1), "s", file=sys.stderr, flush=True)
@@ -212,8 +193,8 @@ class Peak:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--traces", type=int, default=1_000_000)
-    parser.add_argument("--bulk", type=int, default=8192)
+    parser.add_argument("--traces", type=int, default=1_000_000, help="on the cluster; 0 keeps what was measured")
+    parser.add_argument("--bulk", type=int, default=65536)
     parser.add_argument("--few", type=int, default=40)
     given = parser.parse_args()
     script = "tests/benchmarks/bench_fits.py --output tests/benchmarks/results/fits.json"
@@ -222,7 +203,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "origin": "synthetic",
         "speed": speed(given.bulk, given.few),
-        "cluster": cluster(given.traces) if given.traces else None,
+        "cluster": cluster(given.traces) if given.traces else json.loads(given.output.read_text())["cluster"],
     }
     text = json.dumps(record, indent=2) + "\n"
     if given.output:

@@ -75,7 +75,7 @@ def test_a_bump_that_runs_share_is_found_with_its_curve_and_size():
     modes = modes_of(refined, decays)
     assert modes.count == 1
     assert modes.value > modes.limit
-    curve = modes.curves(T, 0.0, C, 1.0)[0]
+    curve = modes.curves.at(T, 0.0, C, 1.0)[0]
     J = jacobian(Decays(T[None], decays.y[:1], decays.used[:1], decays.aperture_s, 1.0), np.array([[1, 1, 0.0]]), C)[1][
         0
     ]

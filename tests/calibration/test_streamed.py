@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from otters_lab.calibration.bulk import fit_bulk, fit_shared_c
-from otters_lab.calibration.engines import Serial, Workers
+from otters_lab.calibration.engines import Runner, Serial, Workers
 from otters_lab.calibration.select import Selection, select
 from otters_lab.calibration.streamed import CaptureSupply, fit_streamed
 from otters_lab.measurements.capture import Capture, load_capture
@@ -44,16 +44,16 @@ def test_chunks_give_what_all_at_once_gives_and_two_processes_the_same_bytes(
     supply: CaptureSupply, chosen: Selection, tmp_path: Path
 ) -> None:
     groups = chosen.table["device_code"].to_numpy()
-    alone = fit_streamed(supply, groups, folder=tmp_path / "a", engine=Serial(), size=100)
-    both = fit_streamed(supply, groups, folder=tmp_path / "b", engine=Workers(2), size=100)
-    np.testing.assert_array_equal(alone.theta, both.theta)
-    np.testing.assert_array_equal(alone.rss, both.rss)
+    alone = fit_streamed(supply, groups, Runner(Serial(), tmp_path / "a", 100))
+    both = fit_streamed(supply, groups, Runner(Workers(2), tmp_path / "b", 100))
+    np.testing.assert_array_equal(alone.fit.theta, both.fit.theta)
+    np.testing.assert_array_equal(alone.fit.rss, both.fit.rss)
     shared = fit_shared_c(chosen.decays(), groups)
     assert alone.c == pytest.approx(shared.c, abs=1e-9)
     whole = fit_bulk(chosen.decays(), alone.c)
-    np.testing.assert_allclose(alone.rss, whole.rss, rtol=1e-9)
-    np.testing.assert_allclose(alone.theta, whole.theta, rtol=1e-5)
-    assert alone.converged.all()
+    np.testing.assert_allclose(alone.fit.rss, whole.rss, rtol=1e-9)
+    np.testing.assert_allclose(alone.fit.theta, whole.theta, rtol=1e-5)
+    assert alone.fit.converged.all()
 
 
 def test_chunks_of_another_file_or_window_are_not_taken_for_these(supply: CaptureSupply) -> None:

@@ -3,10 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_help_lists_every_command_and_the_exit_codes(cli):
@@ -159,3 +162,20 @@ def test_every_command_explains_itself(cli, command):
     assert code == 0
     assert "--json" in out
     assert len(out.splitlines()) > 5
+
+
+def test_a_fit_by_workers_is_the_fit_and_leaves_no_chunks(cli, tmp_path):
+    capture = ROOT / "measurements" / "reference.h5"
+    found = {}
+    for name, extra in (("alone", ()), ("workers", ("--workers", "2"))):
+        code, out, _ = cli("fit", capture, "-o", tmp_path / f"{name}.json", "--json", *extra)
+        assert code == 0
+        found[name] = {k: v for k, v in json.loads(out).items() if k not in ("header", "calibration", "digest")}
+    assert found["workers"] == found["alone"]
+    assert not list(tmp_path.glob("*.chunks"))
+    code, _, err = cli("fit", capture, "-o", tmp_path / "x.json", "--workers", "2", "--dask", "tcp://127.0.0.1:1")
+    assert code == 2
+    assert "exclude each other" in err
+    code, _, err = cli("fit", capture, "-o", tmp_path / "x.json", "--dask", "tcp://192.0.2.1:8786")
+    assert code == 2
+    assert "TLS" in err
