@@ -69,10 +69,10 @@ class DeviceModel:
         law = unified(u, theta[:, 0:1], theta[:, 1:2], theta[:, 2:3], self.c)
         return np.asarray(law + theta[:, 3:] @ self.mode_curves(u))
 
-    def sensitivity(self, n_levels: int) -> Array:
+    def sensitivity(self, n_levels: int, first_read_s: float = 0.0) -> Array:
         """dO(t_k)/dtheta [T + 1, 3 + m] at the mean, by central differences."""
         steps = np.eye(len(self.mean)) * 1e-5
-        upper, lower = (self.levels(self.mean + sign * steps, n_levels) for sign in (1, -1))
+        upper, lower = (self.levels(self.mean + sign * steps, n_levels, first_read_s) for sign in (1, -1))
         return (upper - lower).T / 2e-5
 
     def reader(
@@ -109,4 +109,4 @@ class DeviceModel:
             if self.noise is None:
                 raise RefusedError("the calibration does not know its meter's read noise")
             noise = self.noise.covariance(u * self.window_s, self.window_s)
-        return SampledLevels(self, n_levels, self.mean, devices, first_read_s, recorded, noise)
+        return SampledLevels(self, n_levels, devices, first_read_s, recorded, noise)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from otters_lab.core.errors import RefusedError
-from otters_lab.core.protocols import Array, LevelReader
+from otters_lab.core.protocols import Array
 
 if TYPE_CHECKING:
     import torch
@@ -20,9 +20,9 @@ Kind = Literal["parametric", "empirical"]
 
 @dataclass(frozen=True)
 class SampledLevels:
-    """A `LevelReader` that samples a device model. One draw is one run of one device.
+    """A `LevelReader` that samples a device model. One draw is one run of the mean device.
 
-    Noise is drawn anew at each row of `read`; with `devices`, `for_run` draws a device that then stays.
+    Noise is drawn anew at each row of `read`; with `devices`, `device_deviations` says how devices differ.
 
     recorded : [run, 3 + m] deviations of theta to draw runs from, each as likely; None draws Gaussian ones.
     read_noise : [T + 1, T + 1] covariance of a meter's noise on top; None for none. Drawn anew at each row.
@@ -30,26 +30,25 @@ class SampledLevels:
 
     model: DeviceModel
     n_levels: int
-    centre: Array
     devices: bool
     first_read_s: float = 0.0
     recorded: Array | None = None
     read_noise: Array | None = None
 
     def read(self, n: int, seed: tuple[int, ...]) -> Array:
-        """`n` runs of this device, [n, T + 1]."""
+        """`n` runs of the mean device, [n, T + 1]."""
         rng = np.random.default_rng(seed)
         if self.recorded is None:
-            runs = rng.standard_normal((n, len(self.centre))) @ root(self.model.run_to_run).T
+            runs = rng.standard_normal((n, len(self.model.mean))) @ root(self.model.run_to_run).T
         else:
             runs = self.recorded[rng.integers(len(self.recorded), size=n)]
-        levels = self.model.levels(self.centre + runs, self.n_levels, self.first_read_s)
+        levels = self.model.levels(self.model.mean + runs, self.n_levels, self.first_read_s)
         if self.read_noise is None:
             return levels
         return np.asarray(levels + rng.standard_normal((n, self.n_levels)) @ root(self.read_noise).T)
 
     def read_torch(self, n: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """`n` runs of this device as a tensor [n, T + 1] on the generator's device, float64 unless told otherwise.
+        """`n` runs of the mean device as a tensor [n, T + 1] on the generator's device, float64 unless told otherwise.
 
         The same distribution as `read`; the numbers are torch's, so they differ from those of any seed of `read`.
         """
@@ -57,12 +56,25 @@ class SampledLevels:
 
         return sample(self, n, generator, dtype)
 
-    def for_run(self, seed: tuple[int, ...]) -> LevelReader:
-        """The reader of one device, drawn device-to-device where asked for, else this one."""
+    def run_modes(self) -> Array:
+        """phi [p, T + 1] with phi^T phi the run-to-run covariance of O(t_k), linear in the parameters at the mean
+        curve; a meter's noise has modes of its own.
+        """
+        modes = (self.model.sensitivity(self.n_levels, self.first_read_s) @ root(self.model.run_to_run)).T
+        return modes if self.read_noise is None else np.concatenate([modes, root(self.read_noise).T])
+
+    def device_modes(self) -> Array:
+        """phi [p, T + 1] of the device-to-device covariance; p = 0 where devices are not drawn."""
         if not self.devices:
-            return self
-        draw = np.random.default_rng(seed).standard_normal((1, len(self.centre))) @ root(self.model.device_to_device).T
-        return replace(self, centre=self.model.mean + draw[0], devices=False)
+            return np.zeros((0, self.n_levels))
+        return (self.model.sensitivity(self.n_levels, self.first_read_s) @ root(self.model.device_to_device)).T
+
+    def device_deviations(self, n: int, seed: tuple[int, ...]) -> Array:
+        """What the mean levels of `n` devices differ by from the chip's, [n, T + 1]."""
+        draws = np.random.default_rng(seed).standard_normal((n, len(self.model.mean)))
+        centres = self.model.mean + draws @ root(self.model.device_to_device).T
+        mean = self.model.levels(self.model.mean[None], self.n_levels, self.first_read_s)
+        return np.asarray(self.model.levels(centres, self.n_levels, self.first_read_s) - mean)
 
 
 def root(covariance: Array) -> Array:

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from otters_lab.calibration.model import DeviceModel
 from otters_lab.core.errors import InputError
-from otters_lab.core.protocols import Array, LevelReader
+from otters_lab.core.protocols import Array
 
 _EDGE_SAMPLES = 10
 
@@ -28,10 +28,6 @@ class RecordedLevels:
         """`n` tables of traces drawn with replacement, [n, T + 1]."""
         rows = np.random.default_rng(seed).integers(len(self.tables), size=n)
         return np.asarray(self.tables[rows])
-
-    def for_run(self, seed: tuple[int, ...]) -> LevelReader:
-        """Itself: a draw already carries device and run."""
-        return self
 
 
 def recorded_levels(

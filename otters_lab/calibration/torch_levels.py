@@ -12,7 +12,7 @@ from otters_lab.core.protocols import Array
 
 
 def sample(reader: SampledLevels, n: int, generator: torch.Generator, dtype: torch.dtype | None = None) -> Tensor:
-    """`n` runs of the reader's device, [n, T + 1], on the generator's device."""
+    """`n` runs of the reader's mean device, [n, T + 1], on the generator's device."""
     device, dtype = generator.device, dtype or torch.float64
 
     def tensor(values: Array) -> Tensor:
@@ -28,7 +28,7 @@ def sample(reader: SampledLevels, n: int, generator: torch.Generator, dtype: tor
         rows = torch.randint(len(reader.recorded), (n,), generator=generator, device=device)
         runs = tensor(reader.recorded)[rows]
     u = tensor(reader.model.level_times(reader.n_levels, reader.first_read_s))
-    theta = tensor(reader.centre) + runs
+    theta = tensor(reader.model.mean) + runs
     modes = tensor(reader.model.mode_curves(reader.model.level_times(reader.n_levels, reader.first_read_s)))
     levels = unified(u, theta, reader.model.c) + theta[:, 3:] @ modes
     return levels if reader.read_noise is None else levels + normal(reader.read_noise)

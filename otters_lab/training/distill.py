@@ -15,10 +15,9 @@ from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_
 from otters_lab.training.measure import accuracy
 from otters_lab.training.tasks import Splits
 from otters_lab.training.teacher import training_batch
-from otters_lab.ttfs.code import ideal_table
 from otters_lab.ttfs.convert import calibrate_scales, set_stage
-from otters_lab.ttfs.device import Tables, draw, sites, using
-from otters_lab.ttfs.layers import TTFSAttention, TTFSCode
+from otters_lab.ttfs.device import Devices, using
+from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
 # Examples from which scales are set.
 CALIBRATION_EXAMPLES = 256
@@ -39,7 +38,7 @@ def distil(lesson: Lesson, log: Log) -> dict[str, float]:
     """Trains a converted student through all stages; returns the validation accuracy after each, under its own noise.
 
     The forward pass of a stage with noise reads each example's levels from the reader, drawn anew every step; the
-    backward pass is that of the quantised network (`ttfs.functional.hybrid_levels`).
+    backward pass is that of the quantised network (`ttfs.functional.hybrid_linear`).
     """
     student, data, config = lesson.student, lesson.data, lesson.config
     normalisers = hidden_sizes(lesson.teacher, data.train.x)
@@ -50,14 +49,10 @@ def distil(lesson: Lesson, log: Log) -> dict[str, float]:
         set_stage(student, activations=stage.activations, weights=stage.weights, states=stage.states)
         if on != before:
             # What is quantised has changed, and with it all that flows: earlier scales no longer fit.
-            calibrate_scales(student, data.train.x[:CALIBRATION_EXAMPLES])
+            calibrate_scales(student, lambda: student(pixel_values=data.train.x[:CALIBRATION_EXAMPLES]))
         _run_stage(lesson, stage, first_step, noise_before, normalisers, log)
-        tables = None
-        if stage.noise > 0:
-            key = (config.seed, VALIDATION_NOISE, number)
-            drawn = draw(student, lesson.reader, len(data.validation), key, config.code.place)
-            tables = scaled(student, drawn, stage.noise)
-        reached[stage.name] = accuracy(student, data.validation, tables)
+        devices = _devices(lesson, stage.noise, VALIDATION_NOISE, number)
+        reached[stage.name] = accuracy(student, data.validation, devices)
         log.write(stage=stage.name, validation_accuracy=reached[stage.name])
         first_step, noise_before, before = first_step + stage.steps, stage.noise, on
     student.eval()
@@ -81,11 +76,7 @@ def _run_stage(
         with torch.no_grad():
             wanted = lesson.teacher(pixel_values=x, output_hidden_states=True)
         noise = noise_at(step, stage, noise_before)
-        tables: Tables | None = None
-        if noise > 0:
-            drawn = draw(student, lesson.reader, len(x), (config.seed, TRAINING_NOISE, at), config.code.place)
-            tables = scaled(student, drawn, noise)
-        with using(student, tables):
+        with using(student, _devices(lesson, noise, TRAINING_NOISE, at), range(len(x))):
             found = student(pixel_values=x, output_hidden_states=True)
         hidden = hidden_error(found.hidden_states, wanted.hidden_states, normalisers)
         soft = soft_cross_entropy(found.logits, wanted.logits, config.temperature)
@@ -93,6 +84,7 @@ def _run_stage(
         return loss, {"hidden": float(hidden.detach()), "soft": float(soft.detach()), "noise": noise}
 
     scales = scale_parameters(student)
+    positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
     known = {id(parameter) for parameter in scales}
     others = [parameter for parameter in student.parameters() if id(parameter) not in known]
     groups = [
@@ -102,7 +94,7 @@ def _run_stage(
 
     @torch.no_grad()
     def keep_positive() -> None:
-        for scale in scales:
+        for scale in positive:
             scale.clamp_(min=1e-4)
 
     run_steps(stage.name, groups, stage.steps, loss_at, log, after=keep_positive)
@@ -114,8 +106,9 @@ def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
     for module in model.modules():
         if isinstance(module, TTFSCode):
             found.append(module.alpha)
-        elif isinstance(module, TTFSAttention):
-            found += [module.key_scale, module.value_scale]
+            found += [] if module.shift is None else [module.shift]
+        elif isinstance(module, SignNeurons):
+            found.append(module.scale)
     return found
 
 
@@ -126,13 +119,11 @@ def noise_at(step: int, stage: StageConfig, before: float) -> float:
     return before + (stage.noise - before) * share
 
 
-def scaled(model: nn.Module, tables: Tables, multiple: float) -> dict[str, Tensor]:
-    """Tables whose distance from the ideal device's is `multiple` times as large."""
-    result = {}
-    for name, site in sites(model).items():
-        ideal = torch.from_numpy(site.top * ideal_table(site.top)).to(site.alpha.dtype)
-        result[name] = ideal + multiple * (tables[name] - ideal)
-    return result
+def _devices(lesson: Lesson, multiple: float, purpose: int, number: int) -> Devices | None:
+    """The devices of a step or stage, with `multiple` times the reader's noise; None without any."""
+    if multiple == 0:
+        return None
+    return Devices(lesson.reader, (lesson.config.seed, purpose, number), lesson.config.code.noise, multiple)
 
 
 @torch.no_grad()

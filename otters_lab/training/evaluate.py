@@ -14,8 +14,8 @@ from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.loop import EVALUATION_NOISE
 from otters_lab.training.measure import accuracy, logits, torch_threads
 from otters_lab.training.tasks import Examples, find_task
-from otters_lab.ttfs.code import IdealReader
-from otters_lab.ttfs.device import draw
+from otters_lab.ttfs.code import IdealReader, top_level
+from otters_lab.ttfs.device import Devices, check_levels
 
 
 class NoisyAccuracy(StrictModel):
@@ -45,8 +45,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Scores a checkpoint on the test part; each reader is a kind of device, by name.
 
-    Run-to-run noise is drawn for every example; a reader that tells devices apart (`ttfs.device.DeviceReader`) draws
-    them once a run and site. The draws of run r are decided by (seed, r, site, example) alone.
+    Run-to-run noise and devices have the place and time of the network's `code.noise`. The draws of run r are decided
+    by (seed, r, site, example) alone.
 
     Raises
     ------
@@ -55,7 +55,10 @@ def evaluate(
     """
     student = checkpoint.student
     test = find_task(checkpoint.section.task).splits().test
-    ideal = draw(student, IdealReader(checkpoint.section.code.bits), len(test), (seed, EVALUATION_NOISE, 0))
+    bits = checkpoint.section.code.bits
+    for reader in readers.values():
+        check_levels(reader, top_level(bits))
+    ideal = Devices(IdealReader(bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
         teacher = accuracy(checkpoint.teacher, test)
         quantised_logits, ideal_logits = logits(student, test), logits(student, test, ideal)
@@ -79,8 +82,8 @@ def _noisy(
     with progress(f"evaluate, {name}", runs) as advance:
         for run in range(runs):
             key = (seed, EVALUATION_NOISE, run)
-            tables = draw(checkpoint.student, reader, len(examples), key, checkpoint.section.code.place)
-            scores.append(accuracy(checkpoint.student, examples, tables))
+            devices = Devices(reader, key, checkpoint.section.code.noise)
+            scores.append(accuracy(checkpoint.student, examples, devices))
             advance(1)
     return NoisyAccuracy(
         mean=float(np.mean(scores)),

@@ -8,22 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from otters_lab.core.log import progress
+from otters_lab.ttfs.device import generator
 
 # Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
 # step or run): numpy takes (1, 2) and (1, 2, 0) for the same seed.
 BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE = range(6)
 
 WARM_UP = 0.05
-
-
-def generator(*key: int) -> torch.Generator:
-    """A torch generator of its own for each key."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
 def batch_ids(n: int, batch: int, step: int, seed: int) -> Tensor:

@@ -10,27 +10,27 @@ from torch import Tensor
 from transformers import ViTForImageClassification
 
 from otters_lab.training.tasks import Examples
-from otters_lab.ttfs.device import Tables, using
+from otters_lab.ttfs.device import Devices, using
 
 
 @torch.no_grad()
 def logits(
-    model: ViTForImageClassification, examples: Examples, tables: Tables | None = None, batch: int = 256
+    model: ViTForImageClassification, examples: Examples, devices: Devices | None = None, batch: int = 256
 ) -> Tensor:
-    """Logits [n, classes]; row i of `tables` is example i's device."""
+    """Logits [n, classes]; example i meets its own draws of `devices`."""
     was_training = model.training
     model.eval()
     parts = []
     for ids in torch.arange(len(examples)).split(batch):
-        with using(model, tables, ids):
+        with using(model, devices, ids.tolist()):
             parts.append(model(pixel_values=examples.x[ids]).logits)
     model.train(was_training)
     return torch.cat(parts)
 
 
-def accuracy(model: ViTForImageClassification, examples: Examples, tables: Tables | None = None) -> float:
+def accuracy(model: ViTForImageClassification, examples: Examples, devices: Devices | None = None) -> float:
     """Share of examples whose largest logit is the label's."""
-    predicted = logits(model, examples, tables).argmax(dim=-1)
+    predicted = logits(model, examples, devices).argmax(dim=-1)
     return float((predicted == examples.y).double().mean())
 
 

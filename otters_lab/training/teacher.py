@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
 from otters_lab.training.config import JitterConfig, ShapeConfig, TrainingConfig
-from otters_lab.training.loop import INITIAL_WEIGHTS, JITTER, Log, batch_ids, generator, run_steps
+from otters_lab.training.loop import INITIAL_WEIGHTS, JITTER, Log, batch_ids, run_steps
 from otters_lab.training.tasks import Examples, ImageTask, Splits, jitter
+from otters_lab.ttfs.device import generator
 
 
 def new_model(task: ImageTask, shape: ShapeConfig, seed: int) -> ViTForImageClassification:

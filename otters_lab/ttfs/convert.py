@@ -71,11 +71,8 @@ def convert(model: Model, config: CodeConfig) -> Model:
     for stack in sorted(stacks):
         for name, linear in list(model.get_submodule(stack).named_modules()):
             if type(linear) is nn.Linear:
-                coding: Coding = (
-                    "one rail"
-                    if relu and name.endswith(_AFTER_ACTIVATION) and "attention" not in name
-                    else config.coding
-                )
+                behind = relu and name.endswith(_AFTER_ACTIVATION) and "attention" not in name
+                coding: Coding = "one rail" if behind else config.coding
                 _replace(model.get_submodule(stack), name, _linear(linear, config, coding, None))
     register_attention()
     model.set_attn_implementation(ATTENTION_NAME)
@@ -106,7 +103,7 @@ def _activation(model: PreTrainedModel) -> str:
 def _convert_attention(module: Any, config: CodeConfig, shape: Any) -> None:
     names = _projections(module)
     assert names is not None
-    query, key, value = (getattr(module, name) for name in names)
+    query, key = (getattr(module, name) for name in names[:2])
     heads = int(getattr(shape, "num_attention_heads", getattr(shape, "n_heads", 0)))
     if key.out_features != query.out_features or query.out_features % heads:
         raise InputError("cannot convert grouped keys and values", found=type(module).__name__)
@@ -115,7 +112,7 @@ def _convert_attention(module: Any, config: CodeConfig, shape: Any) -> None:
     keys, values = SignNeurons(heads, head_dim, per_channel=False), SignNeurons(heads, head_dim, per_channel=True)
     for name, neurons in zip(names, (fires, keys, values), strict=True):
         setattr(module, name, _linear(getattr(module, name), config, config.coding, neurons))
-    module.ttfs = TTFSAttention(fires, keys, values, config.bits)
+    module.ttfs = TTFSAttention(fires, keys, values, config.bits).to(query.weight.dtype)
 
 
 def _linear(linear: nn.Linear, config: CodeConfig, coding: Coding, neurons: Any) -> TTFSLinear:

@@ -35,6 +35,7 @@ Time = Literal["run", "sentence", "token"]
 
 # Apart from each other and from what a reader draws: the last part of a key.
 _RUNS, _DEVICES, _SYNAPSES = range(3)
+_ALL_SITES = -1  # in place of a site's number
 _ENOUGH = 2000  # draws that a reader without a covariance of its own is described by
 
 
@@ -225,28 +226,21 @@ class SiteDevice:
         return flat.reshape(nominal.shape)
 
     def _of_tokens(self, nominal: Tensor) -> Tensor:
-        """Run-to-run deviations drawn for each token: of the layer, or of each line."""
-        top = self.table.shape[-1] - 1
+        """Run-to-run deviations drawn for each token: of the layer, or of each of its lines."""
+        config, top = self.devices.config, self.table.shape[-1] - 1
         modes = self.devices.run_modes(top).to(nominal.dtype)
+        heads, width = self.shape.heads, self.shape.d_in or self.devices.max_tokens
+        if config.run_place != "line":
+            heads, width = 1, 1
+        batch, tokens = len(self.ids), nominal.shape[-2] if nominal.dim() > 2 else 1
+        site = _ALL_SITES if config.run_place == "network" else self.number
+        z = self._normals((tokens, len(modes) * heads * width), site, nominal.dtype)
+        z = z.reshape(batch, tokens, len(modes), heads, width)[..., : nominal.shape[-1]]
         index = (top - nominal.abs()).long()
         found = torch.zeros_like(nominal)
-        # One token's reads stand in the last dimension but one; the lines of all heads belong to one token.
-        per_token = (
-            nominal.transpose(1, 2).flatten(2)
-            if nominal.dim() == 4
-            else nominal.reshape(len(self.ids), -1, nominal.shape[-1])
-        )
-        tokens, lines = per_token.shape[1:]
-        width = 1 if self.devices.config.run_place in ("network", "layer") else lines
-        site = -1 if self.devices.config.run_place == "network" else self.number
-        z = self._normals((tokens, len(modes) * width), site, nominal.dtype).reshape(
-            len(self.ids), tokens, len(modes), width
-        )
         for m, mode in enumerate(modes):
-            drawn = z[:, :, m].expand(-1, -1, lines)
-            if nominal.dim() == 4:
-                drawn = drawn.reshape(len(self.ids), tokens, nominal.shape[1], -1).transpose(1, 2)
-            found += mode[index] * drawn.reshape(nominal.shape)
+            drawn = z[:, :, m].transpose(1, 2)  # [B, heads or 1, tokens, lines or 1]
+            found += mode[index] * (drawn if nominal.dim() == 4 else drawn.reshape(*nominal.shape[:-1], -1))
         return found * nominal.sign()
 
     def disturb(self, sums: Tensor, nominal: Tensor, signs: Tensor) -> Tensor:
@@ -261,14 +255,13 @@ class SiteDevice:
     def _of_runs(self, sums: Tensor, nominal: Tensor, top: int) -> Tensor:
         variance = self.devices.run_modes(top).square().sum(dim=0).to(nominal.dtype)
         total = variance[(top - nominal.abs()).long()].sum(dim=-1, keepdim=True)
-        heads, out = (sums.shape[1], sums.shape[-1]) if sums.dim() == 4 else (1, sums.shape[-1])
-        per_token = sums.transpose(1, 2).flatten(2) if sums.dim() == 4 else sums.reshape(len(self.ids), -1, out)
-        # Columns of outputs that are positions must not move with the padding: each head's are drawn at full width.
-        width = self.devices.max_tokens if self.shape.d_out == 0 else out
-        z = self._normals((per_token.shape[1], heads * width), self.number, nominal.dtype)
-        z = z.reshape(len(self.ids), per_token.shape[1], heads, width)[..., :out]
-        z = z.transpose(1, 2).reshape(sums.shape) if sums.dim() == 4 else z.reshape(sums.shape)
-        return z * total.sqrt()
+        batch, tokens, out = len(self.ids), sums.shape[-2] if sums.dim() > 2 else 1, sums.shape[-1]
+        heads = self.shape.heads if sums.dim() == 4 else 1
+        # Outputs that are positions must not move with the padding: they are drawn at full width.
+        width = self.shape.d_out or self.devices.max_tokens
+        z = self._normals((tokens, heads * width), self.number, nominal.dtype)
+        z = z.reshape(batch, tokens, heads, width)[..., :out].transpose(1, 2)
+        return z.reshape(sums.shape) * total.sqrt()
 
     def _of_devices(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:
         modes = self.devices.device_modes(top).to(nominal.dtype)

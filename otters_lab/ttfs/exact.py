@@ -82,7 +82,7 @@ def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None = None) -> Te
 
 
 class ClosedForm:
-    """A `layers.Machine` that compares with threshold tables. They are those of the parameters when it first met them."""
+    """A `layers.Machine` that compares with threshold tables, made of the parameters when it first meets them."""
 
     def __init__(self) -> None:
         self._values: dict[TTFSCode, Tensor] = {}

@@ -38,13 +38,17 @@ def test_the_same_seed_reads_the_same_levels_and_another_seed_others():
     assert not np.array_equal(reader.read(5, (1, 2)), reader.read(5, (1, 3)))
 
 
-def test_a_run_s_device_stays_while_its_runs_vary():
-    drawn = [MODEL.reader(16, devices=True).for_run((7, device)).read(4000, (8, device)) for device in range(60)]
-    ends = np.array([table[:, 12].mean() for table in drawn])
-    J = MODEL.sensitivity(16)[12]
-    assert ends.std() == pytest.approx(np.sqrt(J @ MODEL.device_to_device @ J), rel=0.3)
-    plain = MODEL.reader(16)
-    assert plain.for_run((7, 1)) is plain
+def test_modes_and_draws_of_runs_and_devices_have_the_models_covariances():
+    reader = MODEL.reader(16, devices=True)
+    J = MODEL.sensitivity(16)
+    for modes, draws, covariance in (
+        (reader.run_modes(), reader.read(40_000, (8,)), MODEL.run_to_run),
+        (reader.device_modes(), reader.device_deviations(40_000, (7,)), MODEL.device_to_device),
+    ):
+        ideal = J @ covariance @ J.T
+        np.testing.assert_allclose(modes.T @ modes, ideal, atol=1e-12)
+        np.testing.assert_allclose(np.cov(draws.T), ideal, atol=0.06 * ideal.max())
+    assert MODEL.reader(16).device_modes().shape == (0, 16)
 
 
 def test_recorded_levels_are_the_recording_in_the_calibrations_constants():

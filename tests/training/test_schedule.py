@@ -8,9 +8,9 @@ import torch
 
 from otters_lab.core.errors import InputError
 from otters_lab.training.config import StageConfig, TrainingConfig, read_config
-from otters_lab.training.distill import hidden_error, noise_at, scaled, soft_cross_entropy
-from otters_lab.training.loop import batch_ids, generator, rate_share
-from otters_lab.ttfs.layers import TTFSLinear
+from otters_lab.training.distill import hidden_error, noise_at, soft_cross_entropy
+from otters_lab.training.loop import batch_ids, rate_share
+from otters_lab.ttfs.device import generator
 
 
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> None:
@@ -39,15 +39,6 @@ def test_noise_ramps_from_the_last_stage_s_to_this_one_s() -> None:
     stage = StageConfig(name="s", steps=100, lr=1e-3, noise=2.0, ramp=0.5)
     assert [noise_at(step, stage, 1.0) for step in (0, 25, 50, 99)] == [1.0, 1.5, 2.0, 2.0]
     assert noise_at(0, stage.model_copy(update={"ramp": 0.0}), 1.0) == 2.0
-
-
-def test_scaled_tables_go_from_the_ideal_device_to_the_measured_one_and_beyond() -> None:
-    model = torch.nn.Sequential()
-    model.add_module("a", TTFSLinear(torch.nn.Linear(2, 2), bits=2, signed=True))
-    table = torch.tensor([[[3.3, 2.0, 1.0, 0.5]]])
-    for multiple, expected in ((0.0, [3, 2, 1, 0]), (1.0, [3.3, 2, 1, 0.5]), (2.0, [3.6, 2, 1, 1.0])):
-        found = scaled(model, {"a.code": table}, multiple)["a.code"].flatten().tolist()
-        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_hidden_error_is_relative_to_the_teacher_s_size() -> None:

@@ -14,7 +14,7 @@ from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
 
 
 def counted(x: torch.Tensor, alpha: float = 1.0) -> SiteSummary:
-    code = TTFSCode(SiteShape("linear input", 1, 4, 7, 4), bits=2, signed=True)
+    code = TTFSCode(SiteShape("linear input", 1, 4, 7), bits=2, coding="two rails")
     code.alpha.data.fill_(alpha)
     code.counter = LevelCounter.empty(code.top)
     code(x)
