@@ -28,6 +28,9 @@ class CurveReader:
         beta = 0.495 + 0.005 * draws[2] * (self.run_sd > 0)
         return 1 + self.run_sd / 4 * draws[1] - (1 + self.run_sd * draws[0]) * u**beta
 
+    def mean_levels(self) -> Array:
+        return 1 - self._times() ** 0.495
+
     def run_modes(self) -> Array:
         u = self._times()
         by_beta = 0.005 * (self.run_sd > 0) * u**0.495 * np.log(np.maximum(u, 1e-300))

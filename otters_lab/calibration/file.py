@@ -214,6 +214,7 @@ class Calibration(Record):
             run_to_run=_filled(runs),
             device_to_device=_filled(devices),
             modes=None if modes is None else modes.curves,
+            drift_per_h=_drift(self.device.drift, 0 if modes is None else len(modes.modes)),
             runs=recorded_runs(self.device, self.traces),
             noise=_relative_noise(self.noise, constants.I_edge_A - constants.I_end_A),
         )
@@ -255,6 +256,10 @@ class Calibration(Record):
             device_to_device=_filled(found.device_to_device),
             noise=_relative_noise(self.noise, swing_A),
         )
+
+
+def _drift(drift: DriftRecord | None, modes: int) -> Array | None:
+    return None if drift is None else np.array([drift.per_hour[name] for name in PARAMETERS] + [0.0] * modes)
 
 
 def _relative_noise(noise: NoiseRecord | None, swing_A: float) -> ReadNoise | None:

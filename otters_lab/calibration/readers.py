@@ -24,28 +24,39 @@ class SampledLevels:
 
     Noise is drawn anew at each row of `read`; with `devices`, `device_deviations` says how devices differ.
 
+    u : [T + 1] times t/window of the reads; `centre` [3 + m] parameters of the mean curve now, drift and all.
     recorded : [run, 3 + m] deviations of theta to draw runs from, each as likely; None draws Gaussian ones.
     read_noise : [T + 1, T + 1] covariance of a meter's noise on top; None for none. Drawn anew at each row.
+    adc_bits : resolution of what reads, over 0..1; None is perfect.
     """
 
     model: DeviceModel
-    n_levels: int
+    u: Array
+    centre: Array
     devices: bool
-    first_read_s: float = 0.0
     recorded: Array | None = None
     read_noise: Array | None = None
+    adc_bits: int | None = None
+
+    @property
+    def n_levels(self) -> int:
+        """T + 1."""
+        return len(self.u)
 
     def read(self, n: int, seed: tuple[int, ...]) -> Array:
         """`n` runs of the mean device, [n, T + 1]."""
         rng = np.random.default_rng(seed)
         if self.recorded is None:
-            runs = rng.standard_normal((n, len(self.model.mean))) @ root(self.model.run_to_run).T
+            runs = rng.standard_normal((n, len(self.centre))) @ root(self.model.run_to_run).T
         else:
             runs = self.recorded[rng.integers(len(self.recorded), size=n)]
-        levels = self.model.levels(self.model.mean + runs, self.n_levels, self.first_read_s)
-        if self.read_noise is None:
+        levels = self.model.read_at(self.centre + runs, self.u)
+        if self.read_noise is not None:
+            levels = levels + rng.standard_normal((n, self.n_levels)) @ root(self.read_noise).T
+        if self.adc_bits is None:
             return levels
-        return np.asarray(levels + rng.standard_normal((n, self.n_levels)) @ root(self.read_noise).T)
+        steps = 2**self.adc_bits - 1
+        return np.asarray(np.rint(np.clip(levels, 0.0, 1.0) * steps) / steps)
 
     def read_torch(self, n: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> torch.Tensor:
         """`n` runs of the mean device as a tensor [n, T + 1] on the generator's device, float64 unless told otherwise.
@@ -56,25 +67,28 @@ class SampledLevels:
 
         return sample(self, n, generator, dtype)
 
+    def mean_levels(self) -> Array:
+        """O(t_k) [T + 1] of the mean device."""
+        return np.asarray(self.model.read_at(self.centre[None], self.u)[0])
+
     def run_modes(self) -> Array:
         """phi [p, T + 1] with phi^T phi the run-to-run covariance of O(t_k), linear in the parameters at the mean
         curve; a meter's noise has modes of its own.
         """
-        modes = (self.model.sensitivity(self.n_levels, self.first_read_s) @ root(self.model.run_to_run)).T
+        modes = (self.model.sensitivity_at(self.u) @ root(self.model.run_to_run)).T
         return modes if self.read_noise is None else np.concatenate([modes, root(self.read_noise).T])
 
     def device_modes(self) -> Array:
         """phi [p, T + 1] of the device-to-device covariance; p = 0 where devices are not drawn."""
         if not self.devices:
             return np.zeros((0, self.n_levels))
-        return (self.model.sensitivity(self.n_levels, self.first_read_s) @ root(self.model.device_to_device)).T
+        return (self.model.sensitivity_at(self.u) @ root(self.model.device_to_device)).T
 
     def device_deviations(self, n: int, seed: tuple[int, ...]) -> Array:
         """What the mean levels of `n` devices differ by from the chip's, [n, T + 1]."""
-        draws = np.random.default_rng(seed).standard_normal((n, len(self.model.mean)))
-        centres = self.model.mean + draws @ root(self.model.device_to_device).T
-        mean = self.model.levels(self.model.mean[None], self.n_levels, self.first_read_s)
-        return np.asarray(self.model.levels(centres, self.n_levels, self.first_read_s) - mean)
+        draws = np.random.default_rng(seed).standard_normal((n, len(self.centre)))
+        theta = self.centre + draws @ root(self.model.device_to_device).T
+        return np.asarray(self.model.read_at(theta, self.u) - self.mean_levels())
 
 
 def root(covariance: Array) -> Array:

@@ -34,7 +34,7 @@ class SampledDecays:
         """Raises RefusedError without a device model, InputError without a dark current."""
         self._model: DeviceModel = calibration.device_model()
         assert calibration.device is not None  # device_model() has seen to it
-        constants, drift = calibration.device.constants, calibration.device.drift
+        constants = calibration.device.constants
         if constants.I_dark_A is None:
             raise InputError("the calibration has no dark current: what its device does before the light is not known")
         self._calibration = calibration
@@ -43,9 +43,8 @@ class SampledDecays:
         self._dark_A = constants.I_dark_A
         self._end_A = constants.I_end_A
         self._swing_A = constants.I_edge_A - constants.I_end_A
-        modes = len(self._model.mean) - len(PARAMETERS)
-        per_hour = [drift.per_hour.get(name, 0.0) if drift else 0.0 for name in PARAMETERS]
-        self._drift_per_h = np.array(per_hour + [0.0] * modes)
+        drift = self._model.drift_per_h
+        self._drift_per_h = np.zeros(len(self._model.mean)) if drift is None else drift
         self._roots = [root(self._model.device_to_device), root(self._model.run_to_run)]
 
     @property
@@ -103,7 +102,7 @@ class SampledDecays:
             "uid": header.uid,
             "payload_digest": header.payload_digest,
             "seed": self._seed,
-            "drift_per_h": dict(zip(PARAMETERS, self._drift_per_h.tolist(), strict=True)),
+            "drift_per_h": dict(zip(PARAMETERS, self._drift_per_h.tolist()[:3], strict=True)),
             "memory": "none",
         }
 

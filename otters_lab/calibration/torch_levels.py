@@ -27,11 +27,16 @@ def sample(reader: SampledLevels, n: int, generator: torch.Generator, dtype: tor
     else:
         rows = torch.randint(len(reader.recorded), (n,), generator=generator, device=device)
         runs = tensor(reader.recorded)[rows]
-    u = tensor(reader.model.level_times(reader.n_levels, reader.first_read_s))
-    theta = tensor(reader.model.mean) + runs
-    modes = tensor(reader.model.mode_curves(reader.model.level_times(reader.n_levels, reader.first_read_s)))
-    levels = unified(u, theta, reader.model.c) + theta[:, 3:] @ modes
-    return levels if reader.read_noise is None else levels + normal(reader.read_noise)
+    theta = tensor(reader.centre) + runs
+    levels = unified(tensor(reader.u), theta, reader.model.c) + theta[:, 3:] @ tensor(
+        reader.model.mode_curves(reader.u)
+    )
+    if reader.read_noise is not None:
+        levels = levels + normal(reader.read_noise)
+    if reader.adc_bits is None:
+        return levels
+    steps = 2**reader.adc_bits - 1
+    return (levels.clamp(0.0, 1.0) * steps).round() / steps
 
 
 def unified(u: Tensor, theta: Tensor, c: float) -> Tensor:

@@ -41,6 +41,10 @@ class ReadingConfig(StrictModel):
     sampler: Literal["parametric", "empirical"] = "parametric"
     first_read_s: float = Field(0.0, ge=0)  # delay of the read of level 0 behind the light's edge
     read_noise: bool = False  # adds the lab meter's noise
+    ticks: int | None = Field(None, ge=1)  # of the clock, in a window
+    adc_bits: int | None = Field(None, ge=1, le=16)
+    adc_noise: float = Field(0.0, ge=0)  # sd of a reading, in units of O
+    drift_h: float = 0.0  # since the calibration
 
 
 class TeacherConfig(StrictModel):

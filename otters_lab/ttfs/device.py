@@ -20,6 +20,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from otters_lab.core.errors import InputError
@@ -34,14 +35,17 @@ Place = Literal["network", "layer", "line", "synapse"]
 Time = Literal["run", "sentence", "token"]
 
 # Apart from each other and from what a reader draws: the last part of a key.
-_RUNS, _DEVICES, _SYNAPSES = range(3)
+_RUNS, _DEVICES, _SYNAPSES, _THRESHOLDS, _STUCK = range(5)
 _ALL_SITES = -1  # in place of a site's number
 _ENOUGH = 2000  # draws that a reader without a covariance of its own is described by
 
 
 @runtime_checkable
 class DeviceReader(LevelReader, Protocol):
-    """A `LevelReader` that knows its covariances: a sampled device model."""
+    """A `LevelReader` that knows its mean and covariances: a sampled device model."""
+
+    def mean_levels(self) -> Array:
+        """O(t_k) [T + 1] of the mean device."""
 
     def run_modes(self) -> Array:
         """phi [M, T + 1] with phi^T phi the run-to-run covariance of O(t_k)."""
@@ -54,11 +58,18 @@ class DeviceReader(LevelReader, Protocol):
 
 
 class NoiseConfig(StrictModel):
-    """Place and time of the two kinds of noise."""
+    """Place and time of the two kinds of noise; and what else is not ideal, off by default.
+
+    threshold_offset : sd of a neuron's threshold, in steps of the staircase; both its rails alike, drawn once a run.
+    stuck_low, stuck_high : shares of devices (of `device_place`) that always read 0, or 1.
+    """
 
     run_place: Place = "layer"
     run_time: Time = "sentence"
     device_place: Place = "layer"
+    threshold_offset: float = Field(0.0, ge=0)
+    stuck_low: float = Field(0.0, ge=0, le=1)
+    stuck_high: float = Field(0.0, ge=0, le=1)
 
 
 def sites(model: nn.Module) -> dict[str, TTFSCode]:
@@ -106,14 +117,45 @@ class Devices:
             table = torch.from_numpy(site.top * ideal_table(site.top)).to(dtype)[None, None]
             if runs is not None:
                 table = table + self._levels(runs[name], site)
+            elif isinstance(self.reader, DeviceReader):  # the mean alone: where reads come late it is not ideal
+                table = table + self._levels(self.reader.mean_levels() - self._ideal(), site)
             if offsets is not None:
                 table = table + self._levels(offsets[name], site)
+            if self._stuck and self.config.device_place != "synapse":
+                table = self._with_stuck(table, number, lines[name])
             made[name] = SiteDevice(self, number, site.shape, tuple(ids), table)
         return made
 
     def _levels(self, deviations: Array, site: TTFSCode) -> Tensor:
         """Deviations of O as such of T*O, in the site's precision."""
         return torch.from_numpy(np.ascontiguousarray(site.top * self.multiple * deviations)).to(site.alpha.dtype)
+
+    @property
+    def _stuck(self) -> bool:
+        return self.config.stuck_low > 0 or self.config.stuck_high > 0
+
+    def _with_stuck(self, table: Tensor, number: int, lines: int) -> Tensor:
+        """The table with some devices stuck: a line's, the layer's or the network's."""
+        place = self.config.device_place
+        low, high = self.stuck(_ALL_SITES if place == "network" else number, (lines if place == "line" else 1,))
+        silent_stays = torch.arange(table.shape[-1]) < table.shape[-1] - 1
+        table = torch.where(low[None, :, None], 0.0, table)
+        return torch.where(high[None, :, None] & silent_stays, float(table.shape[-1] - 1), table)
+
+    def stuck(self, site: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Which devices are stuck low, and which high; drawn once a run."""
+        name = f"stuck{site}"
+        if name not in self._kept:
+            self._kept[name] = torch.rand(shape, generator=generator(*self.seed, _STUCK, site + 1))
+        drawn = self._kept[name]
+        return drawn < self.config.stuck_low, drawn >= 1 - self.config.stuck_high
+
+    def threshold_offsets(self, site: int, lines: int, dtype: torch.dtype) -> Tensor:
+        """Each neuron's offset [lines], in steps of the staircase; drawn once a run."""
+        name = f"thresholds{site}"
+        if name not in self._kept:
+            self._kept[name] = torch.randn(lines, generator=generator(*self.seed, _THRESHOLDS, site), dtype=dtype)
+        return self._kept[name] * self.config.threshold_offset
 
     def _lines(self, shape: SiteShape) -> int:
         return shape.heads * (shape.d_in or self.max_tokens)
@@ -243,11 +285,22 @@ class SiteDevice:
             found += mode[index] * (drawn if nominal.dim() == 4 else drawn.reshape(*nominal.shape[:-1], -1))
         return found * nominal.sign()
 
+    def moved(self, x: Tensor, alpha: Tensor) -> Tensor:
+        """Values x as thresholds that are off see them: nearer to 0 where a threshold is too high."""
+        if not self.devices.config.threshold_offset:
+            return x
+        heads, width = self.shape.heads, self.shape.d_in or self.devices.max_tokens
+        offsets = self.devices.threshold_offsets(self.number, heads * width, x.dtype)
+        if x.dim() == 4:
+            offsets = offsets.reshape(heads, 1, width)[..., : x.shape[-1]]
+        return x - x.detach().sign() * offsets * alpha.detach()
+
     def disturb(self, sums: Tensor, nominal: Tensor, signs: Tensor) -> Tensor:
         """Sums [B, ..., out] with what single synapses add; signs [.., out, lines] are those they multiply with."""
         config, top = self.devices.config, self.table.shape[-1] - 1
         if config.device_place == "synapse":
             sums = sums + self._of_devices(nominal, signs, top).to(sums.dtype)
+            sums = sums + self._of_stuck(nominal, signs, top).to(sums.dtype)
         if config.run_place == "synapse":
             sums = sums + self._of_runs(sums, nominal, top).to(sums.dtype)
         return sums
@@ -266,15 +319,28 @@ class SiteDevice:
     def _of_devices(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:
         modes = self.devices.device_modes(top).to(nominal.dtype)
         index, sign = (top - nominal.abs()).long(), nominal.sign()
-        heads, d_in = self.shape.heads, self.shape.d_in or self.devices.max_tokens
-        d_out = self.shape.d_out or self.devices.max_tokens
-        shape = (len(modes), d_out, d_in) if signs.dim() == 2 else (len(modes), heads, d_out, d_in)
-        Z = self.devices.fixed_normals(self.number, shape, nominal.dtype)[..., : signs.shape[-2], : signs.shape[-1]]
-        found: Tensor | int = 0
+        Z = self._cut(self.devices.fixed_normals(self.number, (len(modes), *self._array(signs)), nominal.dtype), signs)
+        found = nominal.new_zeros(())
         for mode, z in zip(modes, Z, strict=True):
             found = found + torch.matmul(mode[index] * sign, (z * signs).transpose(-1, -2))
-        assert isinstance(found, Tensor)
         return found
+
+    def _of_stuck(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:
+        """Stuck synapses sampled one by one: low ones take their charge away, high ones give T for every spike."""
+        if not (self.devices.config.stuck_low or self.devices.config.stuck_high):
+            return nominal.new_zeros(())
+        low, high = (self._cut(part, signs) for part in self.devices.stuck(self.number, self._array(signs)))
+        taken = torch.matmul(nominal, (signs * (low | high)).to(nominal.dtype).transpose(-1, -2))
+        return torch.matmul(top * nominal.sign(), (signs * high).to(nominal.dtype).transpose(-1, -2)) - taken
+
+    def _array(self, signs: Tensor) -> tuple[int, ...]:
+        """The synapse array [out, lines], of an attention [heads, out, lines] at its largest."""
+        d_in, d_out = (size or self.devices.max_tokens for size in (self.shape.d_in, self.shape.d_out))
+        return (d_out, d_in) if signs.dim() == 2 else (self.shape.heads, d_out, d_in)
+
+    @staticmethod
+    def _cut(part: Tensor, signs: Tensor) -> Tensor:
+        return part[..., : signs.shape[-2], : signs.shape[-1]]
 
     def _normals(self, shape: tuple[int, int], site: int, dtype: torch.dtype) -> Tensor:
         """[B, tokens, n] normals, each example's by its own key; more tokens leave the first ones as they are."""

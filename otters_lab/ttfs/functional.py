@@ -37,6 +37,9 @@ _BELOW_HALF = {
 class Device(Protocol):
     """What the functions here ask of a site's device in one forward pass; see `device.SiteDevice`."""
 
+    def moved(self, x: Tensor, alpha: Tensor) -> Tensor:
+        """Values as the site's thresholds see them; x itself where they are exact."""
+
     def read(self, nominal: Tensor) -> Tensor:
         """Levels as read for nominal ones [B, ..., lines]."""
 

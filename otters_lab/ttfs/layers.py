@@ -92,9 +92,13 @@ class TTFSCode(nn.Module):
         if self.machine is not None:
             nominal = self.machine.encode(self, x)
         else:
-            nominal = fire(x, self.alpha, self.top, self.signed, self.shift)
+            nominal = fire(self.moved(x), self.alpha, self.top, self.signed, self.shift)
         self.count(x, nominal)
         return nominal
+
+    def moved(self, x: Tensor) -> Tensor:
+        """x as this pass's thresholds see it."""
+        return x if self.device is None else self.device.moved(x, self.alpha)
 
     def read(self, nominal: Tensor) -> Tensor:
         """What this pass's device gives for nominal levels; gradients go straight through."""
@@ -198,7 +202,7 @@ class TTFSLinear(nn.Module):
         if self.code.enabled:
             self.code.count(x)
             y = hybrid_linear(
-                x,
+                self.code.moved(x),
                 self.weight,
                 self.bias,
                 self.code.alpha,

@@ -148,8 +148,7 @@ def sampled_readers(model: DeviceModel, n_levels: int, reading: ReadingConfig) -
             n_levels,
             devices=devices,
             kind=reading.sampler,
-            first_read_s=reading.first_read_s,
-            read_noise=reading.read_noise,
+            **reading.model_dump(exclude={"sampler"}),
         )
         for name, devices in ((RUN_TO_RUN, False), (WITH_DEVICES, True))
     }

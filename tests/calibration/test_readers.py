@@ -138,6 +138,44 @@ def test_a_calibration_brings_its_recorded_runs_without_storing_them_twice():
     assert device.noise.white_sd == pytest.approx(0.005, rel=0.1)
 
 
+@pytest.mark.parametrize("ticks", [15, 16, 40, 240, 5000])
+def test_levels_fall_on_a_uniform_clock_each_on_a_tick_of_its_own(ticks):
+    device = model()
+    u = device.level_times(16, ticks=ticks)
+    at = u * ticks
+    np.testing.assert_allclose(at, np.rint(at), atol=1e-9)
+    assert np.all(np.diff(at) > 0.5)
+    assert u[0] == 0
+    assert u[-1] == 1
+    if ticks == 5000:  # 21 ticks to the first level, and no further apart than half a tick from their own times
+        np.testing.assert_allclose(u, device.level_times(16), atol=0.5001 / ticks)
+    with pytest.raises(InputError, match="fewer ticks than levels"):
+        device.level_times(16, ticks=14)
+
+
+def test_a_converter_s_resolution_and_noise_are_those_asked_for_in_numpy_and_torch():
+    device = model()
+    plain = device.reader(16).read(3, (1,))
+    coarse = device.reader(16, adc_bits=4).read(3, (1,))
+    np.testing.assert_allclose(coarse * 15, np.rint(coarse * 15), atol=1e-9)
+    np.testing.assert_allclose(coarse, np.clip(plain, 0, 1), atol=0.5 / 15 + 1e-12)
+    torched = device.reader(16, adc_bits=4).read_torch(3, torch.Generator().manual_seed(0)).numpy()
+    np.testing.assert_allclose(torched * 15, np.rint(torched * 15), atol=1e-9)
+    still = DeviceModel(1.0, device.c, device.logit_beta, 0 * COV, 0 * COV)
+    noisy = still.reader(16, adc_noise=0.01).read(20_000, (2,))
+    np.testing.assert_allclose(np.cov(noisy.T), 1e-4 * np.eye(16), atol=5e-6)
+
+
+def test_drift_moves_the_mean_by_its_hours_and_is_refused_where_unknown():
+    drift = np.array([0.0, 0.01, 0.0])
+    device = model(drift_per_h=drift)
+    later = device.reader(16, drift_h=5.0)
+    np.testing.assert_allclose(later.mean_levels(), device.levels(device.mean[None] + 5 * drift, 16)[0])
+    assert later.read(4000, (3,)).mean(axis=0)[14] == pytest.approx(later.mean_levels()[14], abs=2e-3)
+    with pytest.raises(RefusedError, match="no drift"):
+        model().reader(16, drift_h=1.0)
+
+
 def test_the_calibration_s_rooms_load_without_torch():
     script = "import sys, otters_lab.calibration.file, otters_lab.calibration.fit; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

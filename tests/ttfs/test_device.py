@@ -187,6 +187,55 @@ def test_static_synapses_correlate_tokens_that_share_lines_as_explicit_sampling_
     assert 0.2 < found[0, 2] / found[0, 0] < 0.9
 
 
+def test_stuck_lines_read_nothing_or_everything_at_every_level(bert: Any, curve_reader: Any) -> None:
+    name = "bert.encoder.layer.0.output.dense.code"
+    drawn = devices(curve_reader(run_sd=0.0), device_place="line", stuck_low=0.25, stuck_high=0.25)
+    table = drawn.for_batch(bert, [0])[name].table[0]
+    low, high = (table == 0).all(dim=1), (table[:, :-1] == 15).all(dim=1)
+    assert 5 <= int(low.sum()) <= 20
+    assert 5 <= int(high.sum()) <= 20
+    assert not (low & high).any()
+    assert not table[:, -1].any(), "silence reads nothing, whatever the device"
+    assert torch.equal(drawn.for_batch(bert, [5])[name].table[0], table), "they are the same for every example"
+
+
+def test_stuck_synapses_are_those_of_an_array_written_out(bert: Any) -> None:
+    name = "bert.encoder.layer.0.attention.output.dense.code"
+    rng = torch.Generator().manual_seed(0)
+    nominal = torch.randint(-15, 16, (2, 3, 32), generator=rng).double()
+    signs = torch.randn(32, 32, generator=rng).sign().double()
+    drawn = devices(IdealReader(4), device_place="synapse", stuck_low=0.2, stuck_high=0.1)
+    site = drawn.for_batch(bert, [0, 1])[name]
+    found = site.disturb(nominal @ signs.T, nominal, signs)
+    low, high = drawn.stuck(site.number, (32, 32))
+    level = nominal[:, :, None, :].expand(-1, -1, 32, -1)  # [B, token, out, line]
+    each = torch.where(low, 0.0, torch.where(high, 15 * level.sign(), level))
+    assert torch.equal(found, (each * signs).sum(dim=-1))
+    assert 0.1 < low.double().mean() < 0.3
+    assert 0.05 < high.double().mean() < 0.15
+
+
+def test_threshold_offsets_move_levels_both_ways_and_stay_with_their_neuron(bert: Any, curve_reader: Any) -> None:
+    name = "bert.encoder.layer.0.output.dense.code"
+    site = sites(bert)[name]
+    x = (
+        torch.randn(2, 50, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        * float(site.alpha.detach())
+        * 5
+    )
+    plain = site(x)
+    offset = devices(curve_reader(run_sd=0.0), threshold_offset=0.5)
+    site.device = offset.for_batch(bert, [0, 1])[name]
+    try:
+        away = (site(x) - plain) * plain.sign()
+    finally:
+        site.device = None
+    deltas = offset.threshold_offsets(list(sites(bert)).index(name), 48, torch.float64)
+    assert away.abs().max() <= 2
+    moved = away.mean(dim=(0, 1))
+    assert np.corrcoef(moved.detach().numpy(), -deltas.numpy())[0, 1] > 0.98
+
+
 def test_a_reader_without_covariances_of_its_own_is_described_by_its_draws(bert: Any, curve_reader: Any) -> None:
     class Plain:
         n_levels = 16

@@ -115,6 +115,9 @@ class Table:
     def __init__(self, table: Tensor, disturbance: Tensor | float = 0.0) -> None:
         self.table, self.disturbance = table, disturbance
 
+    def moved(self, x: Tensor, alpha: Tensor) -> Tensor:
+        return x
+
     def read(self, nominal: Tensor) -> Tensor:
         return read_table(self.table, nominal)
 
