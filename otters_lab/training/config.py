@@ -50,6 +50,7 @@ class ReadingConfig(StrictModel):
 class TeacherConfig(StrictModel):
     """Supervised training of the full-precision teacher."""
 
+    base: str = "minilm"  # pre-trained encoder of text tasks: a folder, a name of the hub, or minilm
     steps: int = Field(1200, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -90,6 +91,9 @@ class TrainingConfig(StrictModel):
     seed: int = Field(0, ge=0)
     threads: int = Field(1, ge=1)  # of torch; more than one does not pay at this size, and changes the last digits
     batch: int = Field(64, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training; bfloat16 by autocast
+    data: str | None = None  # the folder of a text task's data
+    max_tokens: int = Field(128, ge=4)  # longer texts are cut
     hidden_weight: float = Field(5.0, ge=0)  # of the relative hidden-state error, against the soft cross-entropy
     temperature: float = Field(1.0, gt=0)
     shape: ShapeConfig = ShapeConfig()

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import ViTForImageClassification
+from transformers import PreTrainedModel
 
 from otters_lab.core.protocols import LevelReader
 from otters_lab.training.config import StageConfig, TrainingConfig
 from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
-from otters_lab.training.measure import accuracy
-from otters_lab.training.tasks import Splits
-from otters_lab.training.teacher import training_batch
+from otters_lab.training.examples import Examples, Splits
+from otters_lab.training.measure import autocast, score
+from otters_lab.training.runstate import RunState
+from otters_lab.training.tasks import Task
+from otters_lab.training.teacher import training_batches
 from otters_lab.ttfs.convert import calibrate_scales, set_stage
 from otters_lab.ttfs.device import Devices, using
 from otters_lab.ttfs.layers import SignNeurons, TTFSCode
@@ -27,21 +29,23 @@ CALIBRATION_EXAMPLES = 256
 class Lesson:
     """Who learns from whom, on what, under which devices."""
 
-    student: ViTForImageClassification
-    teacher: ViTForImageClassification
+    task: Task
+    student: PreTrainedModel
+    teacher: PreTrainedModel
     data: Splits
     reader: LevelReader
     config: TrainingConfig
 
 
-def distil(lesson: Lesson, log: Log) -> dict[str, float]:
-    """Trains a converted student through all stages; returns the validation accuracy after each, under its own noise.
+def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str, float]:
+    """Trains a converted student through all stages; returns the validation score after each, under its own noise.
 
     The forward pass of a stage with noise reads each example's levels from the reader, drawn anew every step; the
     backward pass is that of the quantised network (`ttfs.functional.hybrid_linear`).
     """
     student, data, config = lesson.student, lesson.data, lesson.config
-    normalisers = hidden_sizes(lesson.teacher, data.train.x)
+    sample = data.train.take(torch.arange(min(CALIBRATION_EXAMPLES, len(data.train))))
+    normalisers = hidden_sizes(lesson.teacher, sample)
     reached: dict[str, float] = {}
     first_step, noise_before, before = 0, 0.0, None
     for number, stage in enumerate(config.stages):
@@ -49,11 +53,11 @@ def distil(lesson: Lesson, log: Log) -> dict[str, float]:
         set_stage(student, activations=stage.activations, weights=stage.weights, states=stage.states)
         if on != before:
             # What is quantised has changed, and with it all that flows: earlier scales no longer fit.
-            calibrate_scales(student, lambda: student(pixel_values=data.train.x[:CALIBRATION_EXAMPLES]))
-        _run_stage(lesson, stage, first_step, noise_before, normalisers, log)
+            calibrate_scales(student, lambda: student(**sample.batch(torch.arange(len(sample)))))
+        _run_stage(lesson, stage, first_step, noise_before, normalisers, log, state)
         devices = _devices(lesson, stage.noise, VALIDATION_NOISE, number)
-        reached[stage.name] = accuracy(student, data.validation, devices)
-        log.write(stage=stage.name, validation_accuracy=reached[stage.name])
+        reached[stage.name] = score(student, data.validation, lesson.task.metrics, devices, config.precision)
+        log.write(stage=stage.name, validation=reached[stage.name])
         first_step, noise_before, before = first_step + stage.steps, stage.noise, on
     student.eval()
     return reached
@@ -66,27 +70,35 @@ def _run_stage(
     noise_before: float,
     normalisers: Sequence[float],
     log: Log,
+    state: RunState | None,
 ) -> None:
     student, config = lesson.student, lesson.config
-    student.train()
+    # Dropout would hide from the student what its teacher, in eval mode, sees.
+    student.eval()
+    batches = training_batches(lesson.task, lesson.data.train, config)
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
         at = first_step + step
-        x, _ = training_batch(lesson.data.train, config.jitter, config.batch, at, config.seed)
-        with torch.no_grad():
-            wanted = lesson.teacher(pixel_values=x, output_hidden_states=True)
+        inputs, y = batches(at)
+        with torch.no_grad(), autocast(config.precision):
+            wanted = lesson.teacher(**inputs, output_hidden_states=True)
         noise = noise_at(step, stage, noise_before)
-        with using(student, _devices(lesson, noise, TRAINING_NOISE, at), range(len(x))):
-            found = student(pixel_values=x, output_hidden_states=True)
-        hidden = hidden_error(found.hidden_states, wanted.hidden_states, normalisers)
-        soft = soft_cross_entropy(found.logits, wanted.logits, config.temperature)
+        with using(student, _devices(lesson, noise, TRAINING_NOISE, at), range(len(y))), autocast(config.precision):
+            found = student(**inputs, output_hidden_states=True)
+        mask = inputs.get("attention_mask")
+        hidden = hidden_error(found.hidden_states, wanted.hidden_states, normalisers, mask)
+        if lesson.task.labels == 1:
+            soft = (found.logits.float() - wanted.logits.float()).square().mean()
+        else:
+            soft = soft_cross_entropy(found.logits.float(), wanted.logits.float(), config.temperature)
         loss = soft + config.hidden_weight * hidden
         return loss, {"hidden": float(hidden.detach()), "soft": float(soft.detach()), "noise": noise}
 
     scales = scale_parameters(student)
     positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
     known = {id(parameter) for parameter in scales}
-    others = [parameter for parameter in student.parameters() if id(parameter) not in known]
+    frozen = {id(p) for name, p in student.named_parameters() if "word_embeddings" in name}
+    others = [p for p in student.parameters() if id(p) not in known | frozen]
     groups = [
         {"params": others, "lr": stage.lr, "weight_decay": 0.0},
         {"params": scales, "lr": stage.scale_lr, "weight_decay": 0.0},
@@ -97,7 +109,9 @@ def _run_stage(
         for scale in positive:
             scale.clamp_(min=1e-4)
 
-    run_steps(stage.name, groups, stage.steps, loss_at, log, after=keep_positive)
+    run_steps(
+        stage.name, student, groups, stage.steps, loss_at, log, seed=config.seed, state=state, after=keep_positive
+    )
 
 
 def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -127,16 +141,33 @@ def _devices(lesson: Lesson, multiple: float, purpose: int, number: int) -> Devi
 
 
 @torch.no_grad()
-def hidden_sizes(teacher: ViTForImageClassification, x: Tensor) -> list[float]:
-    """Mean square of each of the teacher's hidden states over the train part: fixed, so that no batch sets its own."""
-    states = teacher(pixel_values=x, output_hidden_states=True).hidden_states
-    return [float(state.square().mean()) for state in states]
+def hidden_sizes(teacher: PreTrainedModel, sample: Examples) -> list[float]:
+    """Mean square of each of the teacher's hidden states on a sample, padding left out: fixed, so that no batch sets its
+    own.
+    """
+    inputs = sample.batch(torch.arange(len(sample)))
+    states = teacher(**inputs, output_hidden_states=True).hidden_states
+    return [float(_mean(state.square(), inputs.get("attention_mask"))) for state in states]
 
 
-def hidden_error(found: Sequence[Tensor], wanted: Sequence[Tensor], normalisers: Sequence[float]) -> Tensor:
-    """Mean over layers of |h_student - h_teacher|^2 relative to the teacher's own size."""
-    errors = [(f - w).square().mean() / size for f, w, size in zip(found, wanted, normalisers, strict=True)]
+def hidden_error(
+    found: Sequence[Tensor], wanted: Sequence[Tensor], normalisers: Sequence[float], mask: Tensor | None = None
+) -> Tensor:
+    """Mean over layers of |h_student - h_teacher|^2 relative to the teacher's own size; mask [B, tokens] is 0 where
+    there is padding.
+    """
+    errors = [
+        _mean((f.float() - w.float()).square(), mask) / size
+        for f, w, size in zip(found, wanted, normalisers, strict=True)
+    ]
     return torch.stack(errors).mean()
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over [B, tokens, d], of the tokens that the mask counts."""
+    if mask is None:
+        return values.mean()
+    return (values.mean(dim=-1) * mask).sum() / mask.sum()
 
 
 def soft_cross_entropy(found: Tensor, wanted: Tensor, temperature: float) -> Tensor:

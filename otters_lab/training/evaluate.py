@@ -1,97 +1,127 @@
-"""The final evaluation on the test part: teacher, quantised network, spiking network under every kind of device."""
+"""Scores of a checkpoint: teacher, quantised network, spiking network under every kind of device."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
+from scipy.stats import t as student_t
 
 from otters_lab.core.log import progress
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
+from otters_lab.training.examples import Examples
 from otters_lab.training.loop import EVALUATION_NOISE
-from otters_lab.training.measure import accuracy, logits, torch_threads
-from otters_lab.training.tasks import Examples, find_task
+from otters_lab.training.measure import logits, torch_threads
+from otters_lab.training.metrics import scores
+from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.code import IdealReader, top_level
-from otters_lab.ttfs.device import Devices, check_levels
+from otters_lab.ttfs.device import Devices, NoiseConfig, check_levels
+
+Part = Literal["validation", "test", "dev"]
 
 
-class NoisyAccuracy(StrictModel):
-    """Accuracies of several runs; a run is one draw of the devices and of every example's noise."""
+class NoisyScore(StrictModel):
+    """The main metric in several runs; a run is one draw of the devices and of every example's noise.
+
+    sd is that between runs (n - 1), interval the mean's (95 %, Student's t): null for a single run.
+    """
 
     mean: float
-    sd: float | None  # between runs, n - 1; null for a single run
+    sd: float | None
+    interval: tuple[float, float] | None
     minimum: float
     runs: list[float]
 
 
 class EvaluationResult(StrictModel):
-    """Accuracies (0..1) on the task's test part."""
+    """Scores on one part of a task's data, by metric where nothing is drawn, the main metric under noise."""
 
     task: str
+    part: Part
+    metric: str
     examples: int
-    teacher: float
-    quantised: float
-    ttfs_ideal: float
+    teacher: dict[str, float]
+    quantised: dict[str, float]
+    ttfs_ideal: dict[str, float]
     ideal_equals_quantised: bool  # all logits bit for bit
-    under: dict[str, NoisyAccuracy]
+    under: dict[str, NoisyScore]
     seed: int
 
 
 def evaluate(
-    checkpoint: Checkpoint, readers: Mapping[str, LevelReader], *, runs: int = 20, seed: int = 0, threads: int = 1
+    checkpoint: Checkpoint,
+    readers: Mapping[str, LevelReader],
+    *,
+    runs: int = 20,
+    seed: int = 0,
+    threads: int = 1,
+    part: Part = "test",
+    noise: NoiseConfig | None = None,
 ) -> EvaluationResult:
-    """Scores a checkpoint on the test part; each reader is a kind of device, by name.
+    """Scores a checkpoint on one part of its task; each reader is a kind of device, by name.
 
-    Run-to-run noise and devices have the place and time of the network's `code.noise`. The draws of run r are decided
-    by (seed, r, site, example) alone.
+    Run-to-run noise and devices have the place and time of `noise`, else of the network's own `code.noise`. The draws
+    of run r are decided by (seed, r, site, example) alone.
 
     Raises
     ------
     InputError
-        if a reader has another number of levels than the network.
+        if a reader has another number of levels than the network, or the data is not there.
     """
-    student = checkpoint.student
-    test = find_task(checkpoint.section.task).splits().test
-    bits = checkpoint.section.code.bits
+    section, student = checkpoint.section, checkpoint.student
     for reader in readers.values():
-        check_levels(reader, top_level(bits))
-    ideal = Devices(IdealReader(bits), (seed, EVALUATION_NOISE, 0))
+        check_levels(reader, top_level(section.code.bits))
+    task = find_task(section.task)
+    examples: Examples = getattr(task.splits(checkpoint.training), part)
+    ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
-        teacher = accuracy(checkpoint.teacher, test)
-        quantised_logits, ideal_logits = logits(student, test), logits(student, test, ideal)
-        under = {name: _noisy(checkpoint, test, name, reader, runs, seed) for name, reader in readers.items()}
+        teacher = logits(checkpoint.teacher, examples)
+        quantised, spiking = logits(student, examples), logits(student, examples, ideal)
+        under = {
+            name: _noisy(checkpoint, examples, name, reader, runs, seed, noise or section.code.noise)
+            for name, reader in readers.items()
+        }
     return EvaluationResult(
-        task=checkpoint.section.task,
-        examples=len(test),
-        teacher=teacher,
-        quantised=_share_right(quantised_logits, test),
-        ttfs_ideal=_share_right(ideal_logits, test),
-        ideal_equals_quantised=torch.equal(quantised_logits, ideal_logits),
+        task=section.task,
+        part=part,
+        metric=task.metrics[0],
+        examples=len(examples),
+        teacher=scores(task.metrics, teacher, examples.y),
+        quantised=scores(task.metrics, quantised, examples.y),
+        ttfs_ideal=scores(task.metrics, spiking, examples.y),
+        ideal_equals_quantised=torch.equal(quantised, spiking),
         under=under,
         seed=seed,
     )
 
 
 def _noisy(
-    checkpoint: Checkpoint, examples: Examples, name: str, reader: LevelReader, runs: int, seed: int
-) -> NoisyAccuracy:
-    scores = []
+    checkpoint: Checkpoint,
+    examples: Examples,
+    name: str,
+    reader: LevelReader,
+    runs: int,
+    seed: int,
+    noise: NoiseConfig,
+) -> NoisyScore:
+    metrics = find_task(checkpoint.section.task).metrics[:1]
+    found = []
     with progress(f"evaluate, {name}", runs) as advance:
         for run in range(runs):
-            key = (seed, EVALUATION_NOISE, run)
-            devices = Devices(reader, key, checkpoint.section.code.noise)
-            scores.append(accuracy(checkpoint.student, examples, devices))
+            devices = Devices(reader, (seed, EVALUATION_NOISE, run), noise)
+            found.append(scores(metrics, logits(checkpoint.student, examples, devices), examples.y)[metrics[0]])
             advance(1)
-    return NoisyAccuracy(
-        mean=float(np.mean(scores)),
-        sd=float(np.std(scores, ddof=1)) if runs > 1 else None,
-        minimum=min(scores),
-        runs=scores,
-    )
+    return noisy_score(found)
 
 
-def _share_right(found: torch.Tensor, examples: Examples) -> float:
-    return float((found.argmax(dim=-1) == examples.y).double().mean())
+def noisy_score(found: list[float]) -> NoisyScore:
+    """Mean, sd and interval of the runs' scores."""
+    n, mean = len(found), float(np.mean(found))
+    sd = float(np.std(found, ddof=1)) if n > 1 else None
+    half = None if sd is None else float(student_t.ppf(0.975, n - 1)) * sd / n**0.5
+    interval = None if half is None else (mean - half, mean + half)
+    return NoisyScore(mean=mean, sd=sd, interval=interval, minimum=min(found), runs=found)

@@ -9,23 +9,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from otters_lab.core.log import progress
+from otters_lab.training.runstate import RunState
 from otters_lab.ttfs.device import generator
 
 # Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
 # step or run): numpy takes (1, 2) and (1, 2, 0) for the same seed.
-BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE = range(6)
+BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE, DROPOUT = range(7)
 
 WARM_UP = 0.05
 
 
-def batch_ids(n: int, batch: int, step: int, seed: int) -> Tensor:
-    """Indices of the examples of step `step`: a fresh permutation an epoch, its incomplete last batch left out."""
+_ALIKE = 50  # batches among which examples of alike length are brought together
+
+
+def batch_ids(n: int, batch: int, step: int, seed: int, lengths: Tensor | None = None) -> Tensor:
+    """Indices of the examples of step `step`: a fresh permutation an epoch, its incomplete last batch left out.
+
+    With `lengths` [n], batches hold examples of alike length: less padding, at the price of a coarser shuffle.
+    """
     each = max(1, n // batch)
     epoch, place = divmod(step, each)
-    order = torch.randperm(n, generator=generator(seed, BATCHES, epoch))
+    rng = generator(seed, BATCHES, epoch)
+    order = torch.randperm(n, generator=rng)
+    if lengths is not None:
+        groups = order[: each * batch].split(_ALIKE * batch)
+        batches = [part for group in groups for part in group[torch.argsort(lengths[group], stable=True)].split(batch)]
+        return batches[int(torch.randperm(len(batches), generator=rng)[place])]
     return order[place * batch : (place + 1) * batch]
 
 
@@ -39,18 +51,29 @@ def rate_share(step: int, steps: int) -> float:
 
 def run_steps(
     name: str,
+    model: nn.Module,
     groups: list[dict[str, Any]],
     steps: int,
     loss_at: Callable[[int], tuple[Tensor, Mapping[str, float]]],
     log: Log,
+    *,
+    seed: int,
+    state: RunState | None = None,
     after: Callable[[], None] | None = None,
 ) -> None:
-    """Minimises `loss_at(step)` over the parameter groups (each with its `lr`); `after` runs behind each step."""
+    """Minimises `loss_at(step)` over the parameter groups (each with its `lr`); `after` runs behind each step.
+
+    What torch draws within a step (dropout) is keyed by (seed, step). With `state`, the run is saved now and then, goes
+    on from what was saved, and is not run again once it is done: the results are the same bits.
+    """
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
     peaks = [group["lr"] for group in optimiser.param_groups]
     parameters = [parameter for group in groups for parameter in group["params"]]
-    with progress(name, steps) as advance:
-        for step in range(steps):
+    first = 0 if state is None else state.restore(name, steps, model, optimiser, log)
+    with progress(name, steps) as advance, torch.random.fork_rng(devices=[]):
+        advance(first)
+        for step in range(first, steps):
+            torch.manual_seed(generator(seed, DROPOUT, step).initial_seed())
             share = rate_share(step, steps)
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
@@ -63,6 +86,8 @@ def run_steps(
                 after()
             if step % 20 == 0 or step == steps - 1:
                 log.write(stage=name, step=step, loss=float(loss.detach()), lr_share=share, **parts)
+            if state is not None:
+                state.save_if_due(name, step + 1, steps, model, optimiser, log)
             advance(1)
 
 
@@ -71,12 +96,25 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", newline="\n")
+        self._file = path.open("a+", encoding="utf-8", newline="\n")
+        self._file.truncate(0)
+
+    def go_back(self, lines: str) -> None:
+        """Makes these the lines written so far."""
+        self._file.truncate(0)
+        self._file.write(lines)
+        self._file.flush()
 
     def write(self, **values: object) -> None:
         """One line."""
         self._file.write(json.dumps(values) + "\n")
         self._file.flush()
+
+    def text(self) -> str:
+        """All lines so far."""
+        self._file.flush()
+        self._file.seek(0)
+        return self._file.read()
 
     def close(self) -> None:
         """Closes the file."""

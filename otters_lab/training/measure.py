@@ -1,37 +1,59 @@
-"""Predictions and accuracy of a model on examples, under given devices."""
+"""Logits and scores of a model on examples, under given devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import ViTForImageClassification
+from transformers import PreTrainedModel
 
-from otters_lab.training.tasks import Examples
+from otters_lab.training.examples import Examples
+from otters_lab.training.metrics import scores
 from otters_lab.ttfs.device import Devices, using
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def autocast(precision: Precision) -> AbstractContextManager[object]:
+    """Matrix products in bfloat16, or as they are."""
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 @torch.no_grad()
 def logits(
-    model: ViTForImageClassification, examples: Examples, devices: Devices | None = None, batch: int = 256
+    model: PreTrainedModel,
+    examples: Examples,
+    devices: Devices | None = None,
+    batch: int = 256,
+    precision: Precision = "float32",
 ) -> Tensor:
-    """Logits [n, classes]; example i meets its own draws of `devices`."""
+    """Logits [n, outputs] in float32; example i meets its own draws of `devices`."""
     was_training = model.training
     model.eval()
-    parts = []
-    for ids in torch.arange(len(examples)).split(batch):
-        with using(model, devices, ids.tolist()):
-            parts.append(model(pixel_values=examples.x[ids]).logits)
+    found: Tensor | None = None
+    for ids in examples.in_batches(batch):
+        with using(model, devices, ids.tolist()), autocast(precision):
+            part = model(**examples.batch(ids)).logits
+        if found is None:
+            found = part.new_empty((len(examples), part.shape[1]), dtype=torch.float64 if part.dtype == torch.float64 else torch.float32)
+        found[ids] = part.to(found.dtype)
     model.train(was_training)
-    return torch.cat(parts)
+    assert found is not None
+    return found
 
 
-def accuracy(model: ViTForImageClassification, examples: Examples, devices: Devices | None = None) -> float:
-    """Share of examples whose largest logit is the label's."""
-    predicted = logits(model, examples, devices).argmax(dim=-1)
-    return float((predicted == examples.y).double().mean())
+def score(
+    model: PreTrainedModel,
+    examples: Examples,
+    metrics: tuple[str, ...],
+    devices: Devices | None = None,
+    precision: Precision = "float32",
+) -> float:
+    """The main metric on examples."""
+    return scores(metrics[:1], logits(model, examples, devices, precision=precision), examples.y)[metrics[0]]
 
 
 @contextmanager

@@ -1,59 +1,50 @@
-"""The full-precision teacher: a transformers ViT of the student's shape, trained on the task's labels."""
+"""The full-precision teacher, trained on the task's labels."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import PreTrainedModel
 
-from otters_lab.training.config import JitterConfig, ShapeConfig, TrainingConfig
-from otters_lab.training.loop import INITIAL_WEIGHTS, JITTER, Log, batch_ids, run_steps
-from otters_lab.training.tasks import Examples, ImageTask, Splits, jitter
-from otters_lab.ttfs.device import generator
+from otters_lab.training.config import TrainingConfig
+from otters_lab.training.examples import Examples, Splits
+from otters_lab.training.loop import Log, batch_ids, run_steps
+from otters_lab.training.measure import autocast
+from otters_lab.training.runstate import RunState
+from otters_lab.training.tasks import Task
 
-
-def new_model(task: ImageTask, shape: ShapeConfig, seed: int) -> ViTForImageClassification:
-    """An untrained ViT for the task; ReLU in the feed-forward, so that one rail codes it."""
-    config = ViTConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.feed_forward,
-        hidden_act="relu",
-        image_size=task.image_size,
-        patch_size=shape.patch,
-        num_channels=task.channels,
-        layer_norm_eps=1e-6,
-        **_labels(task),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(seed, INITIAL_WEIGHTS, 0).initial_seed())
-        return ViTForImageClassification(config)
+Batches = Callable[[int], tuple[dict[str, Tensor], Tensor]]  # step -> inputs, targets
 
 
-def _labels(task: ImageTask) -> dict[str, Any]:
-    return {"num_labels": task.classes}
+def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> Batches:
+    """Augmented batches by step."""
+    lengths = examples.lengths()
+
+    def at(step: int) -> tuple[dict[str, Tensor], Tensor]:
+        ids = batch_ids(len(examples), config.batch, step, config.seed, lengths)
+        return task.augment(examples.batch(ids), config, step), examples.y[ids]
+
+    return at
 
 
-def training_batch(examples: Examples, moves: JitterConfig, size: int, step: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Jittered images and labels of a step."""
-    ids = batch_ids(len(examples), size, step, seed)
-    x = jitter(examples.x[ids], moves.shift_px, moves.turn_rad, moves.zoom, generator(seed, JITTER, step))
-    return x, examples.y[ids]
-
-
-def train_teacher(task: ImageTask, data: Splits, config: TrainingConfig, log: Log) -> ViTForImageClassification:
+def train_teacher(
+    task: Task, data: Splits, config: TrainingConfig, log: Log, state: RunState | None = None
+) -> PreTrainedModel:
     """A trained teacher, in eval mode."""
-    model = new_model(task, config.shape, config.seed)
-    settings = config.teacher
+    model = task.new_teacher(config)
+    settings, batches = config.teacher, training_batches(task, data.train, config)
+    model.train()
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
-        x, y = training_batch(data.train, config.jitter, config.batch, step, config.seed)
-        logits = model(pixel_values=x).logits
+        inputs, y = batches(step)
+        with autocast(config.precision):
+            logits = model(**inputs).logits.float()
+        if task.labels == 1:
+            return torch.nn.functional.mse_loss(logits[:, 0], y), {}
         return torch.nn.functional.cross_entropy(logits, y, label_smoothing=settings.label_smoothing), {}
 
     groups = [{"params": list(model.parameters()), "lr": settings.lr, "weight_decay": settings.weight_decay}]
-    run_steps("teacher", groups, settings.steps, loss_at, log)
+    run_steps("teacher", model, groups, settings.steps, loss_at, log, seed=config.seed, state=state)
     return model.eval()

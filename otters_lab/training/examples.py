@@ -1,0 +1,58 @@
+"""Examples of a task as tensors, in batches that are no longer than they need be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs by name, [n, ...] each (`pixel_values`, or `input_ids` with `attention_mask`), and targets y [n]."""
+
+    inputs: Mapping[str, Tensor]
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, ids: Tensor) -> Examples:
+        """Those of some numbers."""
+        return Examples({name: part[ids] for name, part in self.inputs.items()}, self.y[ids])
+
+    def batch(self, ids: Tensor) -> dict[str, Tensor]:
+        """Inputs of some numbers, cut behind the longest of them."""
+        rows = {name: part[ids] for name, part in self.inputs.items()}
+        mask = rows.get("attention_mask")
+        if mask is None:
+            return rows
+        longest = int(mask.sum(dim=1).max())
+        return {name: part[:, :longest] for name, part in rows.items()}
+
+    def lengths(self) -> Tensor | None:
+        """Tokens of each example [n]; None where all are alike."""
+        mask = self.inputs.get("attention_mask")
+        return None if mask is None else mask.sum(dim=1)
+
+    def in_batches(self, size: int) -> list[Tensor]:
+        """Numbers of all examples in batches of alike length, for passes that change nothing."""
+        lengths = self.lengths()
+        order = torch.arange(len(self)) if lengths is None else torch.argsort(lengths, stable=True)
+        return list(order.split(size))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A task's data. The four parts share no example.
+
+    train is learned from; on `validation` every choice is made; `test` is private and carries ablations; `dev` is what
+    others report on, for the final configurations alone (the same as `test` where a task has no dev part of its own).
+    """
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    dev: Examples
