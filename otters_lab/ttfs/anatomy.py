@@ -24,7 +24,7 @@ _HEAD_DIMS = ("attention_head_size", "head_dim", "key_value_proj_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
 _ACTIVATIONS = ("hidden_act", "activation", "activation_function", "feed_forward_proj", "dense_act_fn")
 # Linear layers that come right behind the feed-forward's activation: after a ReLU one rail is enough for them.
-_AFTER_ACTIVATION = ("fc2", "lin2", "output.dense", "ffn_output", "wo")
+_AFTER_ACTIVATION = (".fc2", ".lin2", ".output.dense", ".ffn_output", ".wo")
 _EXPECTED = "an encoder like BERT, RoBERTa, DistilBERT or ViT"
 
 
@@ -57,7 +57,7 @@ def attentions(model: PreTrainedModel) -> list[Attention]:
     for part in [m for m in model.modules() if isinstance(m, PreTrainedModel)]:
         # transformers itself only warns, and then goes on with full precision attention.
         if not part._can_set_attn_implementation():
-            raise InputError("cannot convert this model: its attention cannot be replaced", found=_kind(part))
+            raise InputError("cannot convert this model: its attention is not one of transformers' registry", found=_kind(part))
     rotary = [name for name, module in model.named_modules() if _rotates(module)]
     if rotary or getattr(model.config, "rope_parameters", None):
         raise InputError(
@@ -76,18 +76,18 @@ def synapses(model: PreTrainedModel, found: list[Attention]) -> dict[str, bool]:
     for layer in sorted({layer_of(attention.name) for attention in found}):
         for name, module in model.get_submodule(layer).named_modules():
             if type(module) is nn.Linear:
-                behind = name.endswith(_AFTER_ACTIVATION) and "attention" not in name.lower()
+                behind = f".{name}".endswith(_AFTER_ACTIVATION) and "attention" not in name.lower()
                 result[f"{layer}.{name}"] = relu and behind
     return result
 
 
 def layer_of(name: str) -> str:
-    """The layer that an attention module stands in: its name up to the last number."""
+    """The layer that an attention module stands in: its name up to the first number."""
     parts = name.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
-    if not numbers:
-        raise InputError("cannot convert this model: an attention stands outside a stack of layers", found=name)
-    return ".".join(parts[: numbers[-1] + 1])
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: place + 1])
+    raise InputError("cannot convert this model: an attention stands outside a stack of layers", found=name)
 
 
 def _kind(module: nn.Module) -> str:

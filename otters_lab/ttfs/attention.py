@@ -56,7 +56,8 @@ def _attend(
 
 def _check_fired(module: Any, ours: TTFSAttention, query: Tensor, key: Tensor, value: Tensor) -> None:
     """Levels and signs must reach the attention as their neurons fired them: a rotation or a scaling in between would
-    pass for levels. Looked at once, in the first pass with both switched on: it costs a synchronisation.
+    pass for levels. Looked at until a pass with all switched on and a query that is not silent: it costs a
+    synchronisation.
     """
     code: TTFSCode = ours.__dict__["query"]
     signs: tuple[SignNeurons, SignNeurons] = ours.__dict__["key"], ours.__dict__["value"]
@@ -67,4 +68,4 @@ def _check_fired(module: Any, ours: TTFSAttention, query: Tensor, key: Tensor, v
             raise InputError(
                 "cannot convert an attention that alters keys or values before it", found=type(module).__name__
             )
-    ours.checked = code.enabled and all(neurons.enabled for neurons in signs)
+    ours.checked = code.enabled and all(neurons.enabled for neurons in signs) and bool(query.any())

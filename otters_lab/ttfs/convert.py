@@ -118,14 +118,27 @@ def calibrate_scales(model: nn.Module, forward: Callable[[], object]) -> None:
         assert isinstance(layer, TTFSLinear)
         layer.code.fit(args[0])
 
+    # What is switched off is not called: it is given what it would have been called with.
+    def after_linear(layer: nn.Module, _: object, y: Tensor) -> None:
+        assert isinstance(layer, TTFSLinear)
+        if layer.neurons is not None and not layer.neurons.enabled:
+            layer.neurons.fit(y)
+
+    def after_attention(attention: nn.Module, _: object, result: tuple[Tensor, Tensor]) -> None:
+        assert isinstance(attention, TTFSAttention)
+        if not attention.probability.enabled:
+            attention.probability.fit(result[1])
+
     # A linear's own code is part of its product and is not called as a module.
     inner = {id(m.code) for m in model.modules() if isinstance(m, TTFSLinear)}
-    hooks = [m.register_forward_pre_hook(on_linear) for m in model.modules() if isinstance(m, TTFSLinear)]
-    hooks += [
-        m.register_forward_pre_hook(on_code)
-        for m in model.modules()
-        if isinstance(m, TTFSCode | SignNeurons) and id(m) not in inner
-    ]
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, TTFSLinear):
+            hooks += [module.register_forward_pre_hook(on_linear), module.register_forward_hook(after_linear)]
+        elif isinstance(module, TTFSAttention):
+            hooks.append(module.register_forward_hook(after_attention))
+        elif isinstance(module, TTFSCode | SignNeurons) and id(module) not in inner:
+            hooks.append(module.register_forward_pre_hook(on_code))
     try:
         forward()
     finally:
