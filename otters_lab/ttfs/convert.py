@@ -8,27 +8,22 @@ softmax, activation, residual sums.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers.masking_utils import AttentionMaskInterface, eager_mask
-from transformers.modeling_utils import AttentionInterface, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.tomlfile import StrictModel
+from otters_lab.ttfs.anatomy import Attention, attentions, synapses
+from otters_lab.ttfs.attention import ATTENTION_NAME, register_attention
 from otters_lab.ttfs.device import NoiseConfig, sites
 from otters_lab.ttfs.functional import Coding
 from otters_lab.ttfs.layers import SignNeurons, SiteShape, TTFSAttention, TTFSCode, TTFSLinear
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-
-ATTENTION_NAME = "otters_ttfs"
-# Names of the projections in an attention module, by family.
-_PROJECTIONS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("q_proj", "k_proj", "v_proj"))
-# Linear layers that come right behind the feed-forward's activation: after a ReLU one rail is enough for them.
-_AFTER_ACTIVATION = ("fc2", "lin2", "output.dense")
 
 
 class CodeConfig(StrictModel):
@@ -53,98 +48,46 @@ def convert(model: Model, config: CodeConfig) -> Model:
     Raises
     ------
     InputError
-        for a model without layers of a known kind, or one already converted.
+        for a model that cannot be carried (see `anatomy`), or one already converted; nothing is changed then.
     """
+    from otters_lab.ttfs.hub import mark  # which stands on this module
+
     if sites(model):
         raise InputError("this model is converted already", found=type(model).__name__)
-    attentions = {name: module for name, module in model.named_modules() if _projections(module)}
-    if not attentions:
-        raise InputError(
-            "cannot convert this model: no attention with separate projections of queries, keys and values",
-            found=type(model).__name__,
-            expected="an encoder like BERT, RoBERTa, DistilBERT or ViT",
-        )
-    relu = _activation(model) == "relu"
-    stacks = {_stack_of(name) for name in attentions}
-    for name in list(attentions):
-        _convert_attention(attentions[name], config, model.config)
-    for stack in sorted(stacks):
-        for name, linear in list(model.get_submodule(stack).named_modules()):
-            if type(linear) is nn.Linear:
-                behind = relu and name.endswith(_AFTER_ACTIVATION) and "attention" not in name
-                coding: Coding = "one rail" if behind else config.coding
-                _replace(model.get_submodule(stack), name, _linear(linear, config, coding, None))
+    found = attentions(model)
+    linears = synapses(model, found)
+    for attention in found:
+        _convert_attention(attention, config)
+    for name, after_relu in linears.items():
+        linear = model.get_submodule(name)
+        if type(linear) is nn.Linear:  # projections stand replaced already
+            _replace(model, name, _linear(linear, config, "one rail" if after_relu else config.coding, None))
     register_attention()
     model.set_attn_implementation(ATTENTION_NAME)
+    mark(model, config)
     return model
 
 
-def _projections(module: nn.Module) -> tuple[str, str, str] | None:
-    for names in _PROJECTIONS:
-        if all(type(getattr(module, name, None)) is nn.Linear for name in names):
-            return names
-    return None
-
-
-def _stack_of(name: str) -> str:
-    """The list of layers that an attention module stands in: what comes before the first number of its name."""
-    parts = name.split(".")
-    for place, part in enumerate(parts):
-        if part.isdigit():
-            return ".".join(parts[:place])
-    raise InputError("an attention stands outside a stack of layers", found=name)
-
-
-def _activation(model: PreTrainedModel) -> str:
-    config: Any = model.config
-    return str(getattr(config, "hidden_act", getattr(config, "activation", "")))
-
-
-def _convert_attention(module: Any, config: CodeConfig, shape: Any) -> None:
-    names = _projections(module)
-    assert names is not None
-    query, key = (getattr(module, name) for name in names[:2])
-    heads = int(getattr(shape, "num_attention_heads", getattr(shape, "n_heads", 0)))
-    if key.out_features != query.out_features or query.out_features % heads:
-        raise InputError("cannot convert grouped keys and values", found=type(module).__name__)
-    head_dim = query.out_features // heads
+def _convert_attention(attention: Attention, config: CodeConfig) -> None:
+    module, heads, head_dim = attention.module, attention.heads, attention.head_dim
     fires = TTFSCode(SiteShape("query", heads, head_dim, 0), config.bits, config.coding)
     keys, values = SignNeurons(heads, head_dim, per_channel=False), SignNeurons(heads, head_dim, per_channel=True)
-    for name, neurons in zip(names, (fires, keys, values), strict=True):
+    for name, neurons in zip(attention.projections, (fires, keys, values), strict=True):
         setattr(module, name, _linear(getattr(module, name), config, config.coding, neurons))
-    module.ttfs = TTFSAttention(fires, keys, values, config.bits).to(query.weight.dtype)
+    module.ttfs = TTFSAttention(fires, keys, values, config.bits).to(fires.alpha)
 
 
-def _linear(linear: nn.Linear, config: CodeConfig, coding: Coding, neurons: Any) -> TTFSLinear:
+def _linear(
+    linear: nn.Linear, config: CodeConfig, coding: Coding, neurons: TTFSCode | SignNeurons | None
+) -> TTFSLinear:
     made = TTFSLinear(linear, config.bits, coding, config.weight_scale, neurons)
     made.nominal_weight_gradient = config.weight_gradient == "nominal"
-    return made.to(linear.weight.dtype)
+    return made.to(linear.weight)  # its dtype and device
 
 
 def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(root.get_submodule(parent), last, new)
-
-
-def register_attention() -> None:
-    """Makes our attention, and a mask function for it, known to transformers; doing so again changes nothing."""
-    AttentionInterface.register(ATTENTION_NAME, _attend)
-    # Without a mask function of the same name transformers passes no mask, and padding would be attended to.
-    AttentionMaskInterface.register(ATTENTION_NAME, eager_mask)
-
-
-def _attend(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    result: tuple[Tensor, Tensor] = module.ttfs(query, key, value, attention_mask, scaling, dropout)
-    return result
 
 
 def set_stage(model: nn.Module, *, activations: bool, weights: bool, states: bool) -> None:
@@ -175,14 +118,27 @@ def calibrate_scales(model: nn.Module, forward: Callable[[], object]) -> None:
         assert isinstance(layer, TTFSLinear)
         layer.code.fit(args[0])
 
+    # What is switched off is not called: it is given what it would have been called with.
+    def after_linear(layer: nn.Module, _: object, y: Tensor) -> None:
+        assert isinstance(layer, TTFSLinear)
+        if layer.neurons is not None and not layer.neurons.enabled:
+            layer.neurons.fit(y)
+
+    def after_attention(attention: nn.Module, _: object, result: tuple[Tensor, Tensor]) -> None:
+        assert isinstance(attention, TTFSAttention)
+        if not attention.probability.enabled:
+            attention.probability.fit(result[1])
+
     # A linear's own code is part of its product and is not called as a module.
     inner = {id(m.code) for m in model.modules() if isinstance(m, TTFSLinear)}
-    hooks = [m.register_forward_pre_hook(on_linear) for m in model.modules() if isinstance(m, TTFSLinear)]
-    hooks += [
-        m.register_forward_pre_hook(on_code)
-        for m in model.modules()
-        if isinstance(m, TTFSCode | SignNeurons) and id(m) not in inner
-    ]
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, TTFSLinear):
+            hooks += [module.register_forward_pre_hook(on_linear), module.register_forward_hook(after_linear)]
+        elif isinstance(module, TTFSAttention):
+            hooks.append(module.register_forward_hook(after_attention))
+        elif isinstance(module, TTFSCode | SignNeurons) and id(module) not in inner:
+            hooks.append(module.register_forward_pre_hook(on_code))
     try:
         forward()
     finally:

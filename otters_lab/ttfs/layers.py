@@ -246,6 +246,7 @@ class TTFSAttention(nn.Module):
         self.__dict__["query"], self.__dict__["key"], self.__dict__["value"] = query, key, value
         shape = SiteShape("attention probability", query.shape.heads, 0, key.head_dim)
         self.probability = TTFSCode(shape, bits, "one rail")
+        self.checked = False  # whether what reaches it was seen to be what its neurons fired
 
     def forward(
         self,
