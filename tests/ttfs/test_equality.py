@@ -1,194 +1,310 @@
-"""With an ideal device the spiking path is the quantised path, to the last bit."""
+"""With an ideal device the spiking path is the quantised path, to the last bit.
+
+Three that share no code: the event simulator, the tables of thresholds, and here the quantised network by its
+definition, y = s*(alpha*N + shift*R) + b and m = floor(|y|/alpha + 1/2), in rational numbers.
+"""
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor, nn
 
 from otters_lab.ttfs import events
-from otters_lab.ttfs.code import IdealReader
-from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import draw, using
-from otters_lab.ttfs.events import Spike, run_layer
-from otters_lab.ttfs.exact import integer_thresholds
-from otters_lab.ttfs.functional import binary_weight, two_rail_levels
-from otters_lab.ttfs.layers import TTFSLinear
+from otters_lab.ttfs.events import Simulator
+from otters_lab.ttfs.exact import ClosedForm
+from otters_lab.ttfs.functional import Coding, weight_signs
+from otters_lab.ttfs.layers import SignNeurons, SiteShape, TTFSCode, TTFSLinear
 
 ALL_BITS = range(2, 7)
-KINDS = ("random", "ties", "silent", "saturated", "negative", "no weight")
+CODINGS: tuple[Coding, ...] = get_args(Coding)
+DTYPES = (torch.float32, torch.float64)
+KINDS = ("random", "ties", "near ties", "silent", "saturated", "negative", "no weight")
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A layer and one input to it."""
+class Case:
+    """A layer whose neurons fire, and real inputs [reads, in]."""
 
-    levels: npt.NDArray[np.int64]
-    signs: npt.NDArray[np.int64]
-    scale: list[float]
-    alpha_in: float
-    bias: list[float]
-    alpha_out: float
+    layer: TTFSLinear
+    x: Tensor
 
 
-def layers(kind: str, top: int, count: int, seed: int) -> Iterator[Layer]:
-    rng = np.random.default_rng([seed, top, KINDS.index(kind)])
-    for _ in range(count):
-        fan_in, rows = int(rng.integers(1, 20)), int(rng.integers(1, 9))
-        levels = rng.integers(-top, top + 1, fan_in) * (rng.random(fan_in) < 0.6)
-        scale, bias = rng.random(rows) * 0.2, rng.standard_normal(rows) * 0.3
-        alpha_in, alpha_out = rng.random() * 0.3 + 0.01, rng.random() * 0.3 + 0.01
-        if kind == "ties":  # every membrane is a multiple of alpha_out/2: half of them exactly on a threshold
+def make_code(coding: Coding, bits: int, alpha: float, shift: float) -> TTFSCode:
+    code = TTFSCode(SiteShape("query", 1, 1, 0), bits, coding)
+    with torch.no_grad():
+        code.alpha.fill_(alpha)
+        if code.shift is not None:
+            code.shift.fill_(shift)
+    return code
+
+
+def next_to_thresholds(code: TTFSCode, rng: np.random.Generator, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Values at, one float below and one float above where a level begins, of either sign."""
+    steps = rng.integers(-code.top - 1, code.top + 2, shape) + 0.5
+    shift = 0.0 if code.shift is None else float(code.shift)
+    exact = torch.from_numpy(steps * code.alpha.item() + shift).to(dtype)
+    towards = torch.from_numpy(rng.choice([-np.inf, np.inf], shape)).to(dtype)
+    return torch.where(torch.from_numpy(rng.random(shape) < 0.5), torch.nextafter(exact, towards), exact)
+
+
+def make_case(kind: str, bits: int, codings: tuple[Coding, Coding], dtype: torch.dtype, seed: int, reads: int) -> Case:
+    rng = np.random.default_rng([seed, bits, KINDS.index(kind), *(CODINGS.index(c) for c in codings)])
+    torch.set_default_dtype(dtype)
+    try:
+        top, fan_in, rows = 2**bits - 1, int(rng.integers(1, 40)), int(rng.integers(1, 24))
+        per = "row" if rng.random() < 0.6 else "tensor"
+        a_in, a_out = rng.random() * 0.3 + 0.01, rng.random() * 0.3 + 0.01
+        shifts = rng.standard_normal(2) * 0.3
+        weight, bias = rng.standard_normal((rows, fan_in)) * 0.2, rng.standard_normal(rows) * 0.3
+        if kind == "ties":  # membranes are multiples of alpha_out/2: half of them stand on a threshold exactly
             unit = float(2.0 ** -rng.integers(0, 9)) * float(rng.integers(1, 9))
-            alpha_in, scale = 2 * unit, np.full(rows, 0.5) * rng.integers(1, 4, rows)
-            bias, alpha_out = unit * rng.integers(-4, 5, rows), 2 * unit
-        elif kind == "silent":
-            levels = levels * 0
+            per, a_in, a_out = "row", 2 * unit, 2 * unit
+            weight = np.sign(weight) * 0.5 * rng.integers(1, 4, (rows, 1))
+            bias, shifts = unit * rng.integers(-4, 5, rows), 2 * unit * rng.integers(-2, 3, 2)
+        elif kind == "near ties":  # alpha_out/(s*alpha_in) an integer but for rounding: where floats go wrong
+            bias, shifts = bias * 0, shifts * 0
+            scale = torch.full((fan_in,), float(rng.random() * 0.2)).mean()
+            weight = np.sign(weight) * float(scale)
+            a_out = float(scale) * a_in * 2 * float(rng.integers(1, 4))
         elif kind == "saturated":
-            levels, alpha_out = np.full(fan_in, top), 1e-3
+            a_out = 1e-3
         elif kind == "negative":
-            levels, bias = -np.abs(levels), -np.abs(bias)
+            bias = -np.abs(bias)
         elif kind == "no weight":
-            scale = scale * 0
-            bias = alpha_out * (rng.integers(-2 * top, 2 * top + 1, rows) / 2)
-        yield Layer(
-            levels,
-            rng.choice([-1, 1], (rows, fan_in)),
-            scale.tolist(),
-            float(alpha_in),
-            bias.tolist(),
-            float(alpha_out),
-        )
+            weight, bias = weight * 0, a_out * (rng.integers(-2 * top, 2 * top + 1, rows) / 2)
+        linear = nn.Linear(fan_in, rows, bias=bool(rng.random() < 0.9))
+        layer = TTFSLinear(linear, bits, codings[0], per, make_code(codings[1], bits, a_out, shifts[1]))  # type: ignore[arg-type]
+        layer.code = make_code(codings[0], bits, a_in, shifts[0])
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(weight))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(bias))
+        x = torch.from_numpy(rng.standard_normal((reads, fan_in)) * a_in * top * 0.7 + shifts[0] * 0.5).to(dtype)
+        half = reads // 2
+        x[:half] = next_to_thresholds(layer.code, rng, (half, fan_in), dtype)
+        if kind == "silent":
+            x = torch.zeros_like(x) if layer.code.shift is None else layer.code.shift.detach() - x.abs()
+        elif kind == "saturated":
+            x = x * 1e3
+        elif kind == "negative":
+            x = -x.abs()
+        return Case(layer, x)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
-def to_spikes(levels: npt.NDArray[np.int64], top: int) -> list[Spike]:
-    return [Spike(i, 1 if m > 0 else -1, top - abs(int(m))) for i, m in enumerate(levels) if m != 0]
+def cases(per_setting: int, reads: int, kinds: tuple[str, ...] = KINDS) -> Iterator[Case]:
+    for settings in itertools.product(kinds, ALL_BITS, itertools.product(CODINGS, CODINGS), DTYPES):
+        for seed in range(per_setting):
+            yield make_case(*settings, seed, reads)
 
 
-def ideal_device(top: int) -> list[Fraction]:
-    return [Fraction(top - k, top) for k in range(top + 1)]
+def integers(values: list[Fraction], unit: int) -> Any:
+    return np.array([int(value * unit) for value in values], dtype=object)
 
 
-def simulated(
-    layer: Layer, top: int, device: list[Fraction] | None = None, rails: tuple[int, ...] = (1, -1)
-) -> list[int]:
-    spikes = [s for s in to_spikes(layer.levels, top) if s.rail in rails]
-    run = run_layer(spikes, layer.signs.tolist(), layer.scale, layer.alpha_in, layer.bias, layer.alpha_out,
-                    device or ideal_device(top))  # fmt: skip
-    out = [0] * len(layer.scale)
-    for spike in run.spikes:
-        assert out[spike.neuron] == 0, "a neuron fired twice, or both its rails"
-        out[spike.neuron] = spike.rail * (top - spike.tick)
-    return out
+def fractions(x: Tensor) -> list[Fraction]:
+    return [Fraction(value) for value in x.detach().double().flatten().tolist()]
 
 
-def closed_form(layer: Layer, top: int) -> list[int]:
-    table = integer_thresholds(layer.scale, layer.alpha_in, layer.bias, layer.alpha_out, top, len(layer.levels))
-    return [int(m) for m in table.levels(layer.signs @ layer.levels)]
+def by_definition(y: Any, alpha: int, code: TTFSCode) -> Any:
+    """m = clip(floor(|y|/alpha + 1/2)) with the sign of y, or of what is positive alone; integers over one unit."""
+    m = np.minimum((2 * abs(y) + alpha) // (2 * alpha), code.top)
+    return m * (np.sign(y) if code.coding == "two rails" else y > 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("bits", ALL_BITS)
-def test_simulated_events_and_integer_thresholds_fire_the_same_levels(kind: str, bits: int) -> None:
-    top = 2**bits - 1
-    for layer in layers(kind, top, count=25, seed=0):
-        assert simulated(layer, top) == closed_form(layer, top)
+def quantised_levels(code: TTFSCode, x: Tensor) -> Any:
+    values, alpha = fractions(x), Fraction(float(code.alpha))
+    shift = Fraction(0) if code.shift is None else Fraction(float(code.shift))
+    unit = max(part.denominator for part in [*values, alpha, shift])
+    return by_definition(integers([v - shift for v in values], unit), int(alpha * unit), code).reshape(tuple(x.shape))
+
+
+def quantised_neurons(layer: TTFSLinear, levels: Any) -> Any:
+    """The levels (or signs) behind a 1-bit layer, each number a rational over one power of two."""
+    weight, code, neurons = layer.weight.detach(), layer.code, layer.neurons
+    signs = np.where(weight.numpy() >= 0, 1, -1).astype(object)
+    scale = weight.abs().mean(dim=1) if layer.per == "row" else weight.abs().mean().expand(len(weight))
+    s, bias = fractions(scale), [Fraction(0)] * len(weight) if layer.bias is None else fractions(layer.bias)
+    alpha, out = Fraction(float(code.alpha)), Fraction(1)
+    shift_in = Fraction(0) if code.shift is None else Fraction(float(code.shift))
+    shift_out = Fraction(0)
+    if isinstance(neurons, TTFSCode):
+        out = Fraction(float(neurons.alpha))
+        shift_out = Fraction(0) if neurons.shift is None else Fraction(float(neurons.shift))
+    units = [part.denominator for part in (alpha, shift_in, out, shift_out)]
+    unit = max(part.denominator for part in s) * max(units) * max(part.denominator for part in bias)
+    values = levels * int(alpha * max(units)) + int(shift_in * max(units))  # of the lines, over max(units)
+    y = (values @ signs.T) * integers(s, unit // max(units)) + integers(bias, unit) - int(shift_out * unit)
+    if not isinstance(neurons, TTFSCode):
+        return np.where(y >= 0, 1, -1)
+    return by_definition(y, int(out * unit), neurons)
+
+
+def run(machine: Any, case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """(levels of the lines, sums, what fired)."""
+    levels = machine.encode(case.layer.code, case.x)
+    sums = machine.accumulate(case.layer.code, levels, weight_signs(case.layer.weight.detach()))
+    return levels, sums, machine.fire(case.layer, sums)
+
+
+def compare(case: Case) -> int:
+    """Asserts that all three agree on every bit; returns the neurons compared."""
+    simulator = Simulator()
+    found = run(simulator, case)
+    for event, table in zip(found, run(ClosedForm(), case), strict=True):
+        assert event.dtype == table.dtype
+        assert torch.equal(event, table)
+    levels = quantised_levels(case.layer.code, case.x)
+    assert np.array_equal(found[0].numpy(), levels.astype(float))
+    assert np.array_equal(found[2].numpy(), quantised_neurons(case.layer, levels).astype(float))
+    trains = simulator.record().spikes
+    assert all((train.ticks < train.top).sum(axis=0).max() <= 1 for train in trains), "a neuron fired both its rails"
+    return case.x.numel() + found[2].numel()
+
+
+def test_events_tables_and_definition_agree_on_a_hundred_thousand_neurons() -> None:
+    assert sum(compare(case) for case in cases(per_setting=1, reads=8)) > 1e5
+
+
+@pytest.mark.long
+def test_events_tables_and_definition_agree_on_a_million_neurons() -> None:
+    assert sum(compare(case) for case in cases(per_setting=2, reads=40)) > 1e6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_signs_of_keys_and_values_agree_and_a_membrane_of_zero_is_positive(dtype: torch.dtype) -> None:
+    zeros = 0
+    for kind, bits, coding in itertools.product(("random", "ties", "no weight"), ALL_BITS, CODINGS):
+        case = make_case(kind, bits, (coding, coding), dtype, 0, 20)
+        case.layer.neurons = SignNeurons(1, case.layer.weight.shape[0], per_channel=True)
+        levels, sums, signs = run(Simulator(), case)
+        assert torch.equal(signs, run(ClosedForm(), case)[2])
+        assert np.array_equal(signs.numpy(), quantised_neurons(case.layer, levels.numpy().astype(int).astype(object)))
+        if case.layer.bias is None and case.layer.code.shift is None:
+            assert (signs[sums == 0] == 1).all()
+            zeros += int((sums == 0).sum())
+    assert zeros > 0
 
 
 def test_the_ties_of_the_test_are_real_and_fire_away_from_zero() -> None:
     on_a_half = 0
-    for layer in layers("ties", 15, count=25, seed=0):
-        sums = layer.signs @ layer.levels
-        for n, s, b, m in zip(sums, layer.scale, layer.bias, simulated(layer, 15), strict=True):
-            ratio = (Fraction(s) * Fraction(layer.alpha_in) * int(n) + Fraction(b)) / Fraction(layer.alpha_out)
-            if ratio.denominator == 2 and abs(ratio) < 15:
-                on_a_half += 1
-                assert abs(m) == abs(ratio) + Fraction(1, 2)
-    assert on_a_half > 20
+    for case in cases(1, 8, kinds=("ties",)):
+        _, sums, fired = run(Simulator(), case)
+        layer, neurons = case.layer, case.layer.neurons
+        if layer.code.coding != "two rails" or not isinstance(neurons, TTFSCode) or neurons.coding != "two rails":
+            continue
+        y = sums * layer.weight.abs().mean(dim=1) * layer.code.alpha  # exact: all are multiples of one power of two
+        ratio = (y if layer.bias is None else y + layer.bias).detach() / neurons.alpha.detach()
+        tie = (ratio.abs() % 1 == 0.5) & (ratio.abs() < neurons.top)
+        on_a_half += int(tie.sum())
+        assert torch.equal(fired[tie].abs(), ratio[tie].abs() + 0.5)
+    assert on_a_half > 100
 
 
-@pytest.mark.parametrize("bits", ALL_BITS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_simulated_events_and_the_torch_layer_fire_the_same_levels_where_floats_are_exact(
-    bits: int, dtype: torch.dtype
-) -> None:
-    top = 2**bits - 1
-    for layer in layers("ties", top, count=25, seed=1):
-        linear = torch.nn.Linear(len(layer.levels), len(layer.scale), dtype=dtype)
-        with torch.no_grad():
-            linear.weight.copy_(torch.tensor(layer.signs) * torch.tensor(layer.scale)[:, None])
-            linear.bias.copy_(torch.tensor(layer.bias))
-        site = TTFSLinear(linear, bits, signed=True).to(dtype)
-        site.code.alpha.data.fill_(layer.alpha_in)
-        y = site(torch.tensor(layer.levels, dtype=dtype)[None] * layer.alpha_in)
-        found = two_rail_levels(y[0], torch.tensor(layer.alpha_out, dtype=dtype), top)
-        assert [int(m) for m in found] == simulated(layer, top)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_values_a_float_from_a_threshold_fall_on_their_side_of_it(coding: Coding, dtype: torch.dtype) -> None:
+    rng, machine = np.random.default_rng(7), ClosedForm()
+    for bits in ALL_BITS:
+        for alpha, shift in ((0.1, 0.3), (1.0, 0.0), (1 / 3, -1e-3), (1e-30, 1e-30), (3e5, -2.0)):
+            code = make_code(coding, bits, alpha, shift).to(dtype)
+            x = next_to_thresholds(code, rng, (40, 25), dtype)
+            levels = Simulator().encode(code, x)
+            assert torch.equal(levels, machine.encode(code, x))
+            assert np.array_equal(levels.numpy(), quantised_levels(code, x).astype(float))
 
 
-def disagreements(top: int, **mutation: Any) -> int:
-    found = [layer for kind in ("random", "ties") for layer in layers(kind, top, count=15, seed=2)]
-    return sum(simulated(layer, top, **mutation) != closed_form(layer, top) for layer in found)
+def test_sums_come_from_spikes_and_are_the_integers_that_int64_gives() -> None:
+    rng = torch.Generator().manual_seed(0)
+    signs, levels = torch.randn(64, 3072, generator=rng).sign(), torch.randint(-63, 64, (32, 3072), generator=rng)
+    code = make_code("two rails", 6, 1.0, 0.0)
+    for machine in (Simulator(), ClosedForm()):
+        assert torch.equal(machine.accumulate(code, levels.float(), signs).long(), levels @ signs.T.long())
+
+
+def test_silent_input_makes_no_spikes() -> None:
+    case = make_case("silent", 4, ("two rails", "two rails"), torch.float32, 0, 8)
+    layer, simulator = case.layer, Simulator()
+    layer.bias = None
+    _, sums, fired = run(simulator, case)
+    assert simulator.record().total() == 0
+    assert not sums.any()
+    assert not fired.any()
+
+
+def disagreements(**options: Any) -> int:
+    kinds = ("random", "ties")
+    settings = itertools.product(kinds, (3, 4), [("two rails", "two rails"), ("shift", "two rails")], DTYPES)
+    found = [make_case(*setting, 3, 8) for setting in settings]  # type: ignore[arg-type]
+    pairs = [(run(Simulator(**options), case), run(ClosedForm(), case)) for case in found]
+    return sum(not all(map(torch.equal, events, tables)) for events, tables in pairs)
 
 
 def test_equality_fails_when_the_threshold_must_be_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert disagreements(15) == 0
+    assert disagreements() == 0
     monkeypatch.setattr(events, "reaches", operator.gt)
-    assert disagreements(15) > 0
+    assert disagreements() > 0
 
 
-def test_equality_fails_when_level_times_are_a_tick_late() -> None:
-    late = [Fraction(max(0, 15 - k - 1), 15) for k in range(16)]
-    assert disagreements(15, device=late) > 0
+def test_equality_fails_without_a_precharge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "precharge", lambda step: 0)
+    assert disagreements() > 0
 
 
-def test_equality_fails_when_a_rail_is_dropped() -> None:
-    assert disagreements(15, rails=(1,)) > 0
+def test_equality_fails_when_a_rail_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(events.RAILS, "two rails", (1,))
+    assert disagreements() > 0
 
 
-def test_membranes_rise_only_when_a_spike_arrives_and_by_the_device_s_reading() -> None:
-    device = [Fraction(3 - k, 3) for k in range(4)]
-    run = run_layer([Spike(0, 1, 0), Spike(1, -1, 2)], [[1, 1], [1, -1]], [0.5, 0.25], 2.0, [0.0, 0.0], 1.0, device)
-    assert run.membrane == ((3, Fraction(3, 2)), (3, Fraction(3, 2)), (2, 2), (2, 2))
-    assert run.spikes == (Spike(0, 1, 1), Spike(1, 1, 1))
+@pytest.mark.parametrize("bits", [3, 4])
+@pytest.mark.parametrize("by", [-1, 1])
+def test_equality_fails_when_level_times_are_a_tick_off(bits: int, by: int) -> None:
+    top = 2**bits - 1
+    case = make_case("random", bits, ("two rails", "two rails"), torch.float64, 0, 8)
+    off = [min(top, max(0, top - k - by)) for k in range(top + 1)]
+    assert not torch.equal(run(Simulator(off), case)[1], run(ClosedForm(), case)[1])
 
 
-def test_a_neuron_that_spikes_twice_or_after_its_window_is_refused() -> None:
-    device = ideal_device(3)
-    with pytest.raises(ValueError, match="twice"):
-        run_layer([Spike(0, 1, 0), Spike(0, -1, 1)], [[1]], [1.0], 1.0, [0.0], 1.0, device)
-    with pytest.raises(ValueError, match="outside"):
-        run_layer([Spike(0, 1, 3)], [[1]], [1.0], 1.0, [0.0], 1.0, device)
+def test_a_device_that_is_not_ideal_is_read_exactly() -> None:
+    code = make_code("two rails", 2, 1.0, 0.0)
+    device = [Fraction(3), Fraction(7, 3), Fraction(1, 3), Fraction(0)]
+    sums = Simulator(device).accumulate(code, torch.tensor([[3.0, -2.0, 1.0, 0.0]]), torch.ones(1, 4))
+    assert sums.item() == 1.0  # 3 - 7/3 + 1/3
 
 
-@pytest.mark.parametrize("bits", ALL_BITS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("place", ["layer", "line"])
-def test_a_whole_network_gives_the_same_bits_through_an_ideal_device_s_tables(
-    plain_vit: Any, images: torch.Tensor, bits: int, dtype: torch.dtype, place: Any
-) -> None:
-    model = convert(plain_vit, CodeConfig(bits=bits)).to(dtype)
-    images = images.to(dtype)
-    calibrate_scales(model, images)
-    tables = draw(model, IdealReader(bits), len(images), (0, 0), place)
+def test_membranes_rise_only_when_a_spike_arrives_and_end_where_the_neuron_fires() -> None:
+    layer = TTFSLinear(nn.Linear(2, 2), 2, "two rails", "row", make_code("two rails", 2, 1.0, 0.0))
     with torch.no_grad():
-        quantised = model(images).logits
-        with using(model, tables):
-            spiking = model(images).logits
-        with using(model, {name: torch.roll(table, 1, dims=-1) for name, table in tables.items()}):
-            shifted = model(images).logits
-    assert torch.equal(quantised, spiking)
-    assert not torch.equal(quantised, shifted), "a shifted level table must show"
+        layer.weight.copy_(torch.tensor([[0.5, 0.5], [0.25, -0.25]]))
+        layer.bias.zero_()
+        layer.code.alpha.fill_(2.0)
+    simulator = Simulator(watch=2)
+    run(simulator, Case(layer, torch.tensor([[6.0, -2.0]])))
+    first, second = simulator.record().membranes
+    assert first.charging == (3.0, 3.0, 2.0, 2.0)
+    assert second.charging == (1.5, 1.5, 2.0, 2.0)
+    assert (first.potential, first.rail, first.tick, first.staircase) == (2.0, 1, 1, (3.0, 2.0, 1.0))
+    assert (first.input_window, first.window) == (0, 1)
 
 
-def test_sums_of_levels_are_the_integers_that_int64_gives() -> None:
-    rng = torch.Generator().manual_seed(0)
-    weight, levels = torch.randn(64, 3072, generator=rng), torch.randint(-63, 64, (32, 3072), generator=rng)
-    signs, _ = binary_weight(weight)
-    assert torch.equal((levels.float() @ signs.T).long(), levels @ signs.T.long())
+def test_what_is_no_level_no_sign_or_not_finite_is_refused() -> None:
+    code = make_code("one rail", 2, 1.0, 0.0)
+    for levels in (torch.tensor([[-1.0]]), torch.tensor([[4.0]]), torch.tensor([[0.5]])):
+        with pytest.raises(ValueError, match="levels"):
+            Simulator().accumulate(code, levels, torch.ones(1, 1))
+    with pytest.raises(ValueError, match="synapse"):
+        Simulator().accumulate(code, torch.ones(1, 1), torch.zeros(1, 1))
+    with pytest.raises(ValueError, match="finite"):
+        Simulator().encode(code, torch.tensor([[torch.nan]]))
+    with pytest.raises(ValueError, match="device"):
+        Simulator([1, 0]).accumulate(code, torch.ones(1, 1), torch.ones(1, 1))
