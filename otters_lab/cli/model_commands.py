@@ -24,22 +24,36 @@ class SamplerChoice(StrEnum):
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to learn: digits.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="What to learn: digits, sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli."
+        ),
+    ],
     calibration: Annotated[Path, typer.Option("--calibration", metavar="C", help="Device model (.json).")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the checkpoint goes.")],
     config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", metavar="NAME|DIR", help="Pre-trained encoder; default minilm.")
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option("--noise", metavar="KIND:SD", help="relative:0.1, curve:0.1 or level:0.1 for the device's."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train teacher and student: distilled, spiking forward under the calibration's noise, quantised backward."""
     from otters_lab.workflows.networks import train_on_calibration
 
-    result = train_on_calibration(task, calibration, out, config)
+    result = train_on_calibration(task, calibration, out, config, data=data, teacher=teacher, noise=noise)
     if as_json:
         return print_json(
             {
                 "checkpoint": str(result.folder),
                 "uid": result.header.uid,
                 "payload_digest": result.header.payload_digest,
+                "metric": result.metric,
                 "validation": {"teacher": result.teacher_validation, **result.stage_validation},
                 "teacher_s": result.teacher_s,
                 "student_s": result.student_s,
@@ -47,7 +61,7 @@ def train(
         )
     rows = [("teacher", f"{result.teacher_validation:.2%}")]
     rows += [(f"student, after {stage}", f"{value:.2%}") for stage, value in result.stage_validation.items()]
-    print_table(("network", "validation accuracy"), rows)
+    print_table(("network", f"validation {result.metric}"), rows)
     print_line(
         f"{result.folder}: trained in {result.teacher_s + result.student_s:.0f} s; the test part was not touched"
     )
@@ -83,7 +97,7 @@ def evaluate(
     """Accuracy on the test part: teacher, quantised, spiking ideal, under sampled noise, on recorded traces."""
     from otters_lab.core.errors import InputError
     from otters_lab.core.quantity import parse_quantity
-    from otters_lab.workflows.networks import accuracies, evaluate_checkpoint
+    from otters_lab.workflows.networks import evaluate_checkpoint, score_lines
 
     try:
         first_read_s = None if first_read is None else parse_quantity(first_read, "time")
@@ -105,8 +119,8 @@ def evaluate(
     )
     if as_json:
         return print_json(result.model_dump())
-    title = f"{result.task}, {result.examples} test examples"
-    print_table(("network", "accuracy"), accuracies(result).items(), title=title)
+    title = f"{result.task}, {result.examples} examples of the {result.part} part"
+    print_table(("network", result.metric), score_lines(result).items(), title=title)
     return None
 
 
@@ -190,7 +204,7 @@ def demo(
 
     from otters_lab.core.quantity import format_quantity
     from otters_lab.workflows.demo import run_demo
-    from otters_lab.workflows.networks import accuracies
+    from otters_lab.workflows.networks import score_lines
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -216,7 +230,7 @@ def demo(
         rows.append(
             ("fit gates", f"{gates - len(failed)} of {gates} passed" + "".join(f"; failed: {f}" for f in failed))
         )
-        rows += [(f"digits: {name}", value) for name, value in accuracies(result.evaluation).items()]
+        rows += [(f"digits: {name}", value) for name, value in score_lines(result.evaluation).items()]
         rows += [
             (f"energy: {network.network}, {report.hops:g} hops", _energy_cell(network))
             for report in result.energy

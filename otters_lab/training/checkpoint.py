@@ -1,6 +1,7 @@
 """A trained network as a folder: Hugging Face layout, its teacher, its calibration, and a hash of every file.
 
-config.json, model.safetensors    the student; config.json has our section "otters"
+config.json, model.safetensors    the student, as save_pretrained writes it; config.json has our section "otters"
+tokenizer.json, ...               of a text task
 teacher/                          the same two files of the teacher
 calibration.json                  the calibration's bytes as they were, if there was one
 sites.json                        what each site fires an inference
@@ -15,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
-from transformers import ViTConfig, ViTForImageClassification
+import transformers
+from transformers import PreTrainedModel
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import (
@@ -38,10 +38,13 @@ from otters_lab.training.checkpoint_files import (
     PROVENANCE,
     SITES,
     TEACHER,
+    TOKENIZER,
     WEIGHTS,
     check_files,
 )
-from otters_lab.ttfs.convert import CodeConfig, convert
+from otters_lab.training.config import TrainingConfig
+from otters_lab.ttfs.convert import CodeConfig
+from otters_lab.ttfs.hub import METHOD
 from otters_lab.ttfs.statistics import SiteSummary
 
 
@@ -68,17 +71,29 @@ class Checkpoint:
 
     folder: Path
     section: Section
-    student: ViTForImageClassification
-    teacher: ViTForImageClassification
+    student: PreTrainedModel
+    teacher: PreTrainedModel
     sites: list[SiteSummary]
     calibration: bytes | None
     header: Header
 
+    @property
+    def training(self) -> TrainingConfig:
+        """What the network was trained with.
+
+        Raises
+        ------
+        DamagedFileError
+            if the header holds no such thing.
+        """
+        fields = {name: value for name, value in self.header.config.items() if name in TrainingConfig.model_fields}
+        return validated(TrainingConfig, self.folder / PROVENANCE, fields)
+
 
 def write_checkpoint(
     folder: Path,
-    student: ViTForImageClassification,
-    teacher: ViTForImageClassification,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
     section: Section,
     sites: Sequence[SiteSummary],
     calibration: bytes | None,
@@ -89,25 +104,24 @@ def write_checkpoint(
     The provenance file is written last, so a folder that is not whole does not load.
     """
     (folder / PROVENANCE).unlink(missing_ok=True)
-    _write_model(folder, student, {"otters": section.model_dump()})
-    _write_model(folder / TEACHER, teacher, {})
+    student.config.otters = section.model_dump()
+    _write_model(folder, student)
+    _write_model(folder / TEACHER, teacher)
     write_atomically(folder / SITES, pretty_json(SiteList(sites=list(sites)).model_dump()))
     if calibration is None:
         (folder / CALIBRATION).unlink(missing_ok=True)
     else:
         write_atomically(folder / CALIBRATION, calibration)
-    names = [CONFIG, WEIGHTS, f"{TEACHER}/{CONFIG}", f"{TEACHER}/{WEIGHTS}", SITES, CALIBRATION, LOG]
+    names = [CONFIG, WEIGHTS, f"{TEACHER}/{CONFIG}", f"{TEACHER}/{WEIGHTS}", SITES, CALIBRATION, LOG, *TOKENIZER]
     files = {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
     sealed = header.model_copy(update={"payload_digest": sha256_bytes(canonical_json(files))})
     write_atomically(folder / PROVENANCE, pretty_json({**sealed.model_dump(), "files": files}))
     return sealed
 
 
-def _write_model(folder: Path, model: ViTForImageClassification, extra: dict[str, Any]) -> None:
-    config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__], **extra}
-    write_atomically(folder / CONFIG, pretty_json(config))
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(folder / WEIGHTS, tensors_to_bytes(tensors, metadata={"format": "pt"}))
+def _write_model(folder: Path, model: PreTrainedModel) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -125,23 +139,25 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not (folder / PROVENANCE).exists():
         raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=folder)
     header = check_files(folder)
-    config, section = _read_config(folder / CONFIG)
-    if section is None:
+    record = read_json(folder / CONFIG)
+    if not isinstance(record, dict) or "otters" not in record:
         raise DamagedFileError(folder / CONFIG, 'has no section "otters"')
-    student = convert(ViTForImageClassification(config), section.code)
-    teacher = ViTForImageClassification(_read_config(folder / TEACHER / CONFIG)[0])
-    for model, path in ((student, folder / WEIGHTS), (teacher, folder / TEACHER / WEIGHTS)):
-        try:
-            model.load_state_dict(tensors_from_bytes(read_bytes(path)))
-        except (RuntimeError, ValueError) as error:
-            raise DamagedFileError(path, f"does not fit its config: {error}") from None
+    section = validated(Section, folder / CONFIG, record["otters"])
+    if record.get("quantization_config", {}).get("quant_method") != METHOD:
+        raise DamagedFileError(folder / CONFIG, f"is not of a network converted by {METHOD}")
+    student, teacher = _read_model(folder, record), _read_model(folder / TEACHER, read_json(folder / TEACHER / CONFIG))
     sites = validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
     calibration = read_bytes(folder / CALIBRATION) if (folder / CALIBRATION).exists() else None
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
 
-def _read_config(path: Path) -> tuple[ViTConfig, Section | None]:
-    record = read_json(path)
-    section = record.pop("otters", None)
-    parsed = None if section is None else validated(Section, path, section)
-    return ViTConfig.from_dict(record), parsed
+def _read_model(folder: Path, record: Any) -> PreTrainedModel:
+    names = record.get("architectures") if isinstance(record, dict) else None
+    made = getattr(transformers, names[0], None) if names else None
+    if made is None:
+        raise DamagedFileError(folder / CONFIG, f"names no class of transformers: {names}")
+    try:
+        model: PreTrainedModel = made.from_pretrained(folder, attn_implementation=None)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DamagedFileError(folder / WEIGHTS, f"does not fit its config: {error}") from None
+    return model

@@ -9,7 +9,8 @@ from otters_lab.core.files import canonical_json, read_json, sha256_bytes, sha25
 from otters_lab.core.provenance import Header, parse_header
 
 CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
-TEACHER, LOG, PROVENANCE = "teacher", "training.jsonl", "otters.prov.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
+TEACHER, LOG, PROVENANCE, RUNNING = "teacher", "training.jsonl", "otters.prov.json", ".running"
 
 
 def check_files(folder: Path) -> Header:

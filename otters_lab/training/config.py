@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -111,12 +112,25 @@ class TrainingConfig(StrictModel):
         return self
 
 
-def read_config(path: Path) -> TrainingConfig:
-    """A training configuration from TOML; what it leaves out keeps its default.
+def read_config(path: Path, defaults: TrainingConfig | None = None) -> TrainingConfig:
+    """A training configuration from TOML; what it leaves out is as in `defaults`, table by table.
 
     Raises
     ------
     InputError
         for a file that is not there or not valid.
     """
-    return load_model(TrainingConfig, read_toml(path))
+    source = read_toml(path)
+    found = load_model(TrainingConfig, source)
+    if defaults is None:
+        return found
+    return load_model(TrainingConfig, replace(source, data=_over(defaults.model_dump(), source.data)))
+
+
+def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """The lower table with what the upper says put over it."""
+    both = {name: value for name, value in lower.items() if value is not None} | upper
+    for name, value in upper.items():
+        if isinstance(value, dict) and isinstance(lower.get(name), dict):
+            both[name] = _over(lower[name], value)
+    return both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -36,11 +37,9 @@ class Digits:
         x = torch.tensor(images / 8.0 - 1.0, dtype=torch.float32).view(-1, 1, SIZE, SIZE)  # grey values 0..16
         whole = Examples({"pixel_values": x}, torch.tensor(labels, dtype=torch.int64))
         rest, test = train_test_split(range(len(whole)), test_size=0.3, random_state=_SPLIT_SEED, stratify=labels)
-        train, validation = train_test_split(
-            rest, test_size=0.15, random_state=_SPLIT_SEED, stratify=labels[rest]
-        )
-        parts = [whole.take(torch.tensor(part)) for part in (train, validation, test)]
-        return Splits(*parts, dev=parts[2])
+        train, validation = train_test_split(rest, test_size=0.15, random_state=_SPLIT_SEED, stratify=labels[rest])
+        parts = [whole.take(torch.tensor(part)) for part in (train, validation, test, test)]
+        return Splits(*parts)
 
     def new_teacher(self, config: TrainingConfig) -> ViTForImageClassification:
         """An untrained ViT; ReLU in the feed-forward, so that one rail codes it.
@@ -64,11 +63,18 @@ class Digits:
             patch_size=shape.patch,
             num_channels=1,
             layer_norm_eps=1e-6,
-            num_labels=self.labels,
         )
+        made.num_labels = self.labels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, INITIAL_WEIGHTS, 0).initial_seed())
             return ViTForImageClassification(made)
+
+    def defaults(self) -> TrainingConfig:
+        """A minute or two on one core."""
+        return TrainingConfig()
+
+    def save_tokenizer(self, folder: Path, config: TrainingConfig) -> None:
+        """Images need none."""
 
     def augment(self, inputs: dict[str, Tensor], config: TrainingConfig, step: int) -> dict[str, Tensor]:
         """Images moved, turned and scaled at random."""

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from otters_lab.core.protocols import LevelReader
 from otters_lab.training.config import StageConfig, TrainingConfig
-from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
 from otters_lab.training.examples import Examples, Splits
+from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
 from otters_lab.training.measure import autocast, score
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task
@@ -97,8 +97,7 @@ def _run_stage(
     scales = scale_parameters(student)
     positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
     known = {id(parameter) for parameter in scales}
-    frozen = {id(p) for name, p in student.named_parameters() if "word_embeddings" in name}
-    others = [p for p in student.parameters() if id(p) not in known | frozen]
+    others = [p for p in student.parameters() if p.requires_grad and id(p) not in known]
     groups = [
         {"params": others, "lr": stage.lr, "weight_decay": 0.0},
         {"params": scales, "lr": stage.scale_lr, "weight_decay": 0.0},
@@ -142,8 +141,9 @@ def _devices(lesson: Lesson, multiple: float, purpose: int, number: int) -> Devi
 
 @torch.no_grad()
 def hidden_sizes(teacher: PreTrainedModel, sample: Examples) -> list[float]:
-    """Mean square of each of the teacher's hidden states on a sample, padding left out: fixed, so that no batch sets its
-    own.
+    """Mean square of each of the teacher's hidden states on a sample, padding left out.
+
+    They are fixed, so that no batch sets its own.
     """
     inputs = sample.batch(torch.arange(len(sample)))
     states = teacher(**inputs, output_hidden_states=True).hidden_states

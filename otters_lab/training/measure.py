@@ -38,7 +38,8 @@ def logits(
         with using(model, devices, ids.tolist()), autocast(precision):
             part = model(**examples.batch(ids)).logits
         if found is None:
-            found = part.new_empty((len(examples), part.shape[1]), dtype=torch.float64 if part.dtype == torch.float64 else torch.float32)
+            wide = torch.promote_types(part.dtype, torch.float32)
+            found = part.new_empty((len(examples), part.shape[1]), dtype=wide)
         found[ids] = part.to(found.dtype)
     model.train(was_training)
     assert found is not None

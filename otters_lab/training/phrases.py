@@ -24,7 +24,7 @@ def within(phrases: Sequence[str], sentences: Sequence[str]) -> list[bool]:
 
 
 def _parts(words: tuple[str, ...]) -> Iterator[int]:
-    """Hashes of all stretches of words; two that differ share one as good as never, and then one phrase less is kept."""
+    """Hashes of all stretches of words. Two that differ share one as good as never; then one phrase less is kept."""
     for start in range(len(words)):
         for stop in range(start + 1, len(words) + 1):
             yield hash(words[start:stop])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -32,6 +33,12 @@ class Task(Protocol):
 
     def new_teacher(self, config: TrainingConfig) -> PreTrainedModel:
         """The full-precision network before it has learnt the task."""
+
+    def defaults(self) -> TrainingConfig:
+        """What it is trained with where nothing else is asked for."""
+
+    def save_tokenizer(self, folder: Path, config: TrainingConfig) -> None:
+        """Writes what else a network needs to read its inputs."""
 
     def augment(self, inputs: dict[str, Tensor], config: TrainingConfig, step: int) -> dict[str, Tensor]:
         """A training batch as step `step` sees it."""

@@ -45,6 +45,12 @@ def train_teacher(
             return torch.nn.functional.mse_loss(logits[:, 0], y), {}
         return torch.nn.functional.cross_entropy(logits, y, label_smoothing=settings.label_smoothing), {}
 
-    groups = [{"params": list(model.parameters()), "lr": settings.lr, "weight_decay": settings.weight_decay}]
+    groups = [
+        {
+            "params": [p for p in model.parameters() if p.requires_grad],
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+        }
+    ]
     run_steps("teacher", model, groups, settings.steps, loss_at, log, seed=config.seed, state=state)
     return model.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header
 from otters_lab.training.checkpoint import Section, write_checkpoint
-from otters_lab.training.checkpoint_files import LOG, PROVENANCE
+from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log
-from otters_lab.training.measure import accuracy, torch_threads
+from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import find_task
 from otters_lab.training.teacher import train_teacher
 from otters_lab.ttfs.code import top_level
@@ -27,9 +29,10 @@ from otters_lab.ttfs.device import check_levels, counting, summaries
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run. Accuracies are of the validation part; the test part was not looked at."""
+    """A finished run. Scores are of the validation part; test and dev were not looked at."""
 
     folder: Path
+    metric: str
     teacher_validation: float
     stage_validation: dict[str, float]  # after each stage, under that stage's noise
     teacher_s: float
@@ -58,28 +61,29 @@ def train(
         for an unknown task, a reader of another number of levels, a patch that does not tile the image, an `out` that
         is a file, or a calibration that is not there.
     """
-    task, config = find_task(task_name), config or TrainingConfig()
+    task = find_task(task_name)
+    config = config or task.defaults()
     check_levels(reader, top_level(config.code.bits))
-    if any(task.image_size % side for side in config.shape.patch):
-        raise InputError("the patch does not tile the image", key="shape.patch", found=config.shape.patch,
-                         expected=f"divisors of {task.image_size}")  # fmt: skip
+    task.new_teacher(config)  # refuses now what it would refuse later
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
     made_from = [] if calibration_path is None or calibration is None else [_reference(calibration_path, calibration)]
     (out / PROVENANCE).unlink(missing_ok=True)
-    data, log = task.splits(), Log(out / LOG)
+    data, log = task.splits(config), Log(out / LOG)
+    decides = {"task": task.name, **config.model_dump(), "calibration": made_from[0][0].sha256 if made_from else None}
+    state = RunState(out / RUNNING, decides)
     with torch_threads(config.threads):
         started_s = time.monotonic()
-        teacher = train_teacher(task, data, config, log)
-        teacher_validation = accuracy(teacher, data.validation)
-        log.write(stage="teacher", validation_accuracy=teacher_validation)
+        teacher = train_teacher(task, data, config, log, state)
+        teacher_validation = score(teacher, data.validation, task.metrics)
+        log.write(stage="teacher", validation=teacher_validation)
         teacher_done_s = time.monotonic()
         student = convert(copy.deepcopy(teacher), config.code)
-        reached = distil(Lesson(student, teacher, data, reader, config), log)
+        reached = distil(Lesson(task, student, teacher, data, reader, config), log, state)
         student_done_s = time.monotonic()
         with counting(student):
-            accuracy(student, data.validation)
+            score(student, data.validation, task.metrics)
             sites = summaries(student)
     log.close()
     header = new_header(
@@ -87,7 +91,7 @@ def train(
         inputs=[ref for ref, _ in made_from],
         origin=next((origin for _, origin in made_from), None),
         config={"task": task.name, **config.model_dump()},
-        seeds={"training": config.seed, "split": task.split_seed},
+        seeds={"training": config.seed},
         command=command,
     )
     section = Section(
@@ -95,9 +99,12 @@ def train(
         code=config.code,
         calibration_sha256=None if calibration is None else sha256_bytes(calibration),
     )
+    task.save_tokenizer(out, config)
     header = write_checkpoint(out, student, teacher, section, sites, calibration, header)
+    shutil.rmtree(out / RUNNING, ignore_errors=True)
     return TrainResult(
         folder=out,
+        metric=task.metrics[0],
         teacher_validation=teacher_validation,
         stage_validation=reached,
         teacher_s=teacher_done_s - started_s,

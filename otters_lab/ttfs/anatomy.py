@@ -57,7 +57,9 @@ def attentions(model: PreTrainedModel) -> list[Attention]:
     for part in [m for m in model.modules() if isinstance(m, PreTrainedModel)]:
         # transformers itself only warns, and then goes on with full precision attention.
         if not part._can_set_attn_implementation():
-            raise InputError("cannot convert this model: its attention is not one of transformers' registry", found=_kind(part))
+            raise InputError(
+                "cannot convert this model: its attention is not one of transformers' registry", found=_kind(part)
+            )
     rotary = [name for name, module in model.named_modules() if _rotates(module)]
     if rotary or getattr(model.config, "rope_parameters", None):
         raise InputError(

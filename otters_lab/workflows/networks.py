@@ -20,9 +20,11 @@ from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
-from otters_lab.training.config import ReadingConfig, TrainingConfig, read_config
+from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import EvaluationResult, evaluate
+from otters_lab.training.tasks import find_task
 from otters_lab.training.train import TrainResult, train
+from otters_lab.ttfs.plain_noise import plain_noise
 
 RUN_TO_RUN = "run-to-run"
 WITH_DEVICES = "run-to-run and device-to-device"
@@ -49,8 +51,20 @@ def _usable(calibration: Calibration, path: Path) -> Calibration:
     return calibration
 
 
-def train_on_calibration(task: str, calibration_path: Path, out: Path, config_path: Path | None = None) -> TrainResult:
+def train_on_calibration(
+    task: str,
+    calibration_path: Path,
+    out: Path,
+    config_path: Path | None = None,
+    *,
+    data: Path | None = None,
+    teacher: str | None = None,
+    noise: str | None = None,
+) -> TrainResult:
     """Trains a task with a calibration's run-to-run noise in the forward pass.
+
+    data : folder of the task's data; teacher : pre-trained encoder; both over what the configuration says. `noise`
+    (KIND:SD, see `plain_noise`) takes the place of the calibration's, for comparison.
 
     Raises
     ------
@@ -58,8 +72,16 @@ def train_on_calibration(task: str, calibration_path: Path, out: Path, config_pa
         as `usable_calibration` and `train`.
     """
     model = usable_calibration(calibration_path).device_model()
-    config = read_config(config_path) if config_path else TrainingConfig()
-    reader = sampled_readers(model, 2**config.code.bits, config.reading)[RUN_TO_RUN]
+    config = find_task(task).defaults()
+    if config_path is not None:
+        config = read_config(config_path, config)
+    if data is not None:
+        config = config.model_copy(update={"data": str(data)})
+    if teacher is not None:
+        config = config.model_copy(update={"teacher": config.teacher.model_copy(update={"base": teacher})})
+    levels = 2**config.code.bits
+    sampled = sampled_readers(model, levels, config.reading)[RUN_TO_RUN]
+    reader = sampled if noise is None else plain_noise(noise, levels)
     return train(task, reader, out, config, calibration_path)
 
 
@@ -192,12 +214,12 @@ def checkpoint_energy(folder: Path, preset: str, hops: float | None = None) -> E
     return energy_report(load_checkpoint(folder).sites, preset, MEAN_HOPS if hops is None else hops)
 
 
-def accuracies(result: EvaluationResult) -> Mapping[str, str]:
-    """An evaluation as lines for people: what was scored -> accuracy, with spread where there were runs."""
+def score_lines(result: EvaluationResult) -> Mapping[str, str]:
+    """An evaluation as lines for people: what was scored -> the main metric, with spread where there were runs."""
     lines = {
-        "teacher, full precision": f"{result.teacher:.2%}",
-        "quantised network (QNN)": f"{result.quantised:.2%}",
-        "TTFS, ideal device": f"{result.ttfs_ideal:.2%}",
+        "teacher, full precision": f"{result.teacher[result.metric]:.2%}",
+        "quantised network (QNN)": f"{result.quantised[result.metric]:.2%}",
+        "TTFS, ideal device": f"{result.ttfs_ideal[result.metric]:.2%}",
     }
     for name, scores in result.under.items():
         sd = "" if scores.sd is None else f" +- {scores.sd:.2%}"

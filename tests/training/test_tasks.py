@@ -4,21 +4,25 @@ import pytest
 import torch
 
 from otters_lab.core.errors import InputError
-from otters_lab.training.tasks import DIGITS, find_task, jitter
+from otters_lab.training.config import TrainingConfig
+from otters_lab.training.digits import jitter
+from otters_lab.training.tasks import DIGITS, find_task
+
+CONFIG = TrainingConfig()
 
 
 def test_digits_are_split_the_same_way_every_time_and_no_image_is_in_two_parts() -> None:
-    data, again = DIGITS.splits(), DIGITS.splits()
+    data, again = DIGITS.splits(CONFIG), DIGITS.splits(CONFIG)
     parts = (data.train, data.validation, data.test)
     assert [len(part) for part in parts] == [1068, 189, 540]
-    assert torch.equal(data.test.x, again.test.x)
+    assert torch.equal(data.test.inputs["pixel_values"], again.test.inputs["pixel_values"])
     assert torch.equal(data.validation.y, again.validation.y)
-    images = torch.cat([part.x for part in parts]).flatten(1)
+    images = torch.cat([part.inputs["pixel_values"] for part in parts]).flatten(1)
     assert len(torch.unique(images, dim=0)) == len(images) == 1797
 
 
 def test_every_class_has_its_share_of_every_part() -> None:
-    data = DIGITS.splits()
+    data = DIGITS.splits(CONFIG)
     for part in (data.train, data.validation, data.test):
         share = torch.bincount(part.y, minlength=10) / len(part)
         assert share.min() > 0.08
@@ -26,17 +30,17 @@ def test_every_class_has_its_share_of_every_part() -> None:
 
 
 def test_pixels_span_minus_one_to_one() -> None:
-    x = DIGITS.splits().train.x
+    x = DIGITS.splits(CONFIG).train.inputs["pixel_values"]
     assert (x.min(), x.max(), x.shape[1:]) == (-1, 1, (1, 8, 8))
 
 
 def test_an_unknown_task_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(InputError, match=r'found .digit., expected one of digits \(did you mean "digits"\?\)'):
+    with pytest.raises(InputError, match=r'found .digit., expected one of .*digits.* \(did you mean "digits"\?\)'):
         find_task("digit")
 
 
 def test_no_jitter_leaves_images_as_they_are() -> None:
-    x = DIGITS.splits().train.x[:20]
+    x = DIGITS.splits(CONFIG).train.inputs["pixel_values"][:20]
     torch.testing.assert_close(jitter(x, 0.0, 0.0, 0.0, torch.Generator()), x, rtol=0, atol=1e-5)
 
 
