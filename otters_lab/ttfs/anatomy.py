@@ -1,5 +1,5 @@
-"""What of a transformers model becomes spiking: its attentions, known by the names of their projections, and the linears
-of the layers they stand in. What cannot be carried is refused here, before anything is changed.
+"""What of a transformers model becomes spiking: its attentions, known by the names of their projections, and all
+linears of the layers they stand in. What cannot be carried is refused here, before anything is changed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def attentions(model: PreTrainedModel) -> list[Attention]:
     for part in [m for m in model.modules() if isinstance(m, PreTrainedModel)]:
         # transformers itself only warns, and then goes on with full precision attention.
         if not part._can_set_attn_implementation():
-            raise InputError("cannot convert this model: its attention is not one of transformers' registry", found=_kind(part))
+            raise InputError(
+                "cannot convert this model: its attention is not one of transformers' registry", found=_kind(part)
+            )
     rotary = [name for name, module in model.named_modules() if _rotates(module)]
     if rotary or getattr(model.config, "rope_parameters", None):
         raise InputError(

@@ -24,5 +24,5 @@ def plain_vit() -> ViTForImageClassification:
 @pytest.fixture
 def spiking_vit(plain_vit: ViTForImageClassification, images: torch.Tensor) -> ViTForImageClassification:
     converted = convert(plain_vit, CodeConfig())
-    calibrate_scales(converted, images)
+    calibrate_scales(converted, lambda: converted(images))
     return converted
