@@ -85,7 +85,7 @@ class TTFSQuantizer(HfQuantizer):
         missing = sorted(ours - loaded)
         if loaded and missing:
             raise DamagedFileError(
-                Path(model.name_or_path), f"has no {missing[0]} ({len(missing)} tensors are missing)"
+                Path(str(model.name_or_path)), f"has no {missing[0]} ({len(missing)} tensors are missing)"
             )
         return model
 
