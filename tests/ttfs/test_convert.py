@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoModel, ViTForImageClassification
 
 from otters_lab.core.errors import InputError
 from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, set_stage
-from otters_lab.ttfs.device import sites
+from otters_lab.ttfs.device import Devices, sites, using
 from otters_lab.ttfs.functional import Coding
 from otters_lab.ttfs.layers import SignNeurons, TTFSLinear
 
@@ -214,6 +215,24 @@ def test_queries_that_are_altered_on_their_way_are_refused_in_the_first_pass() -
     model = convert(model_of("opt", **shape), CodeConfig())
     with pytest.raises(InputError, match="alters queries before it; found 'OPTAttention'"):
         calibrate_scales(model, lambda: out(model, **inputs_of(model)))
+
+
+def test_noise_of_examples_is_refused_where_attention_goes_over_windows() -> None:
+    class Reader:
+        n_levels = 16
+
+        def read(self, n: int, seed: tuple[int, ...]) -> Any:
+            return np.linspace(1, 0, 16) + 0.01 * np.random.default_rng(seed).normal(size=(n, 16))
+
+    shape = {"image_size": 8, "patch_size": 2, "num_channels": 1, "embed_dim": 16, "depths": [1], "num_heads": [2]}
+    model = convert(model_of("swin", **shape, window_size=2), CodeConfig())
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    calibrate_scales(model, lambda: out(model, pixel_values=images))
+    with (
+        using(model, Devices(Reader(), (1,)), range(3)),
+        pytest.raises(InputError, match="found 12, expected 3 examples"),
+    ):
+        out(model, pixel_values=images)
 
 
 def test_an_attention_that_was_not_converted_says_so(spiking_vit: Any, images: torch.Tensor) -> None:
