@@ -1,5 +1,5 @@
-"""What of a transformers model becomes spiking: its attentions, known by the names of their projections, and the linears
-of the layers they stand in. What cannot be carried is refused here, before anything is changed.
+"""What of a transformers model becomes spiking: its attentions, known by the names of their projections, and all
+linears of the layers they stand in. What cannot be carried is refused here, before anything is changed.
 """
 
 from __future__ import annotations

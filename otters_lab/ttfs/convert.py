@@ -72,7 +72,8 @@ def _convert_attention(attention: Attention, config: CodeConfig) -> None:
     module, heads, head_dim = attention.module, attention.heads, attention.head_dim
     fires = TTFSCode(SiteShape("query", heads, head_dim, 0), config.bits, config.coding)
     keys, values = SignNeurons(heads, head_dim, per_channel=False), SignNeurons(heads, head_dim, per_channel=True)
-    for name, neurons in zip(attention.projections, (fires, keys, values), strict=True):
+    all_neurons: tuple[TTFSCode | SignNeurons, ...] = fires, keys, values
+    for name, neurons in zip(attention.projections, all_neurons, strict=True):
         setattr(module, name, _linear(getattr(module, name), config, config.coding, neurons))
     module.ttfs = TTFSAttention(fires, keys, values, config.bits).to(fires.alpha)
 

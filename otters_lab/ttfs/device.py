@@ -251,8 +251,20 @@ class SiteDevice:
     table: Tensor
 
     def read(self, nominal: Tensor) -> Tensor:
-        """Levels read for N [B, ..., lines], or [B, heads, tokens, d_in] of an attention."""
+        """Levels read for N [B, ..., lines], or [B, heads, tokens, d_in] of an attention.
+
+        Raises
+        ------
+        InputError
+            where the first dimension is not that of the examples, whose noise differs: attention over windows.
+        """
         config = self.devices.config
+        if len(nominal) != len(self.ids) and (len(self.table) > 1 or config.run_time == "token"):
+            raise InputError(
+                "cannot tell whose device to read: this layer does not take one row an example",
+                found=len(nominal),
+                expected=f"{len(self.ids)} examples",
+            )
         levels = self._from_table(nominal)
         if config.run_time == "token" and config.run_place != "synapse":
             levels = levels + self._of_tokens(nominal)

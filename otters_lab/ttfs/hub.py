@@ -1,23 +1,26 @@
 """Converted models as `save_pretrained` and `from_pretrained` know them: a quantisation method of transformers.
 
-Importing this module registers the method and our attention; `from_pretrained` of any class, Auto classes included, then
-rebuilds a converted model from its folder: config.json names the method with all of `CodeConfig`, model.safetensors holds
-the latent weights and every scale. Without it transformers does not know the attention that config.json asks for, and
-refuses: it would only warn of an unknown method, and go on in full precision.
+Importing this module registers the method and our attention; `from_pretrained` of any class, Auto classes included,
+then rebuilds a converted model from its folder: config.json names the method with all of `CodeConfig`, and
+model.safetensors holds the latent weights and every scale. Without it transformers does not know the attention that
+config.json asks for, and refuses: of the unknown method alone it would only warn, and go on in full precision.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from transformers.modeling_utils import PreTrainedModel
-from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from otters_lab.core.errors import InputError
+from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.ttfs.attention import ATTENTION_NAME, register_attention
 from otters_lab.ttfs.convert import CodeConfig, convert
+from otters_lab.ttfs.layers import TTFSAttention, TTFSLinear
 
 METHOD = "otters_ttfs"
 
@@ -34,7 +37,7 @@ class TTFSQuantizationConfig(QuantizationConfigMixin):
 
     def __init__(self, **fields: Any) -> None:
         fields.pop("quant_method", None)
-        self.quant_method = METHOD
+        self.quant_method: Any = METHOD  # not one of transformers' own enumeration
         self.__dict__.update(_validated(fields).model_dump())
 
     @property
@@ -60,6 +63,7 @@ class TTFSQuantizer(HfQuantizer):
     """
 
     requires_calibration = True
+    quantization_config: TTFSQuantizationConfig
 
     def update_attn_implementation(self, config: Any) -> Any:
         """Ours, whatever was asked for: the weights mean nothing to another attention."""
@@ -68,6 +72,22 @@ class TTFSQuantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
         return convert(model, self.quantization_config.code)
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
+        """Refuses a folder without some of our tensors: transformers warns, and leaves them as memory happens to be."""
+        loaded = {name for name, p in model.named_parameters() if getattr(p, "_is_hf_initialized", False)}
+        ours = {
+            f"{name}.{part}"
+            for name, module in model.named_modules()
+            if isinstance(module, TTFSLinear | TTFSAttention)
+            for part, _ in module.named_parameters()
+        }
+        missing = sorted(ours - loaded)
+        if loaded and missing:
+            raise DamagedFileError(
+                Path(str(model.name_or_path)), f"has no {missing[0]} ({len(missing)} tensors are missing)"
+            )
+        return model
 
     def is_serializable(self) -> bool:
         """Whether a loaded model can be saved again."""
