@@ -23,6 +23,9 @@ class SamplerChoice(StrEnum):
     empirical = "empirical"
 
 
+_TASKS_HELP = "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli."
+
+
 def train(
     task: Annotated[
         str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,7 +123,7 @@ def read_config(path: Path, defaults: TrainingConfig | None = None) -> TrainingC
     found = load_model(TrainingConfig, source)
     if defaults is None:
         return found
-    return load_model(TrainingConfig, replace(source, data=_over(defaults.model_dump(), source.data)))
+    return load_model(TrainingConfig, source._replace(data=_over(defaults.model_dump(), source.data)))
 
 
 def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

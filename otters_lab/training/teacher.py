@@ -45,12 +45,7 @@ def train_teacher(
             return torch.nn.functional.mse_loss(logits[:, 0], y), {}
         return torch.nn.functional.cross_entropy(logits, y, label_smoothing=settings.label_smoothing), {}
 
-    groups = [
-        {
-            "params": [p for p in model.parameters() if p.requires_grad],
-            "lr": settings.lr,
-            "weight_decay": settings.weight_decay,
-        }
-    ]
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [{"params": learned, "lr": settings.lr, "weight_decay": settings.weight_decay}]
     run_steps("teacher", model, groups, settings.steps, loss_at, log, seed=config.seed, state=state)
     return model.eval()

@@ -65,7 +65,8 @@ def test_a_checkpoint_read_in_a_new_process_gives_the_same_bits(trained: TrainRe
     here = logits(checkpoint.student, DIGITS.splits(TrainingConfig()).validation).numpy().tobytes().hex()
     script = (
         "import sys; from pathlib import Path; from otters_lab.training.checkpoint import load_checkpoint\n"
-        "from otters_lab.training.measure import logits; from otters_lab.training.tasks import DIGITS; from otters_lab.training.config import TrainingConfig\n"
+        "from otters_lab.training.measure import logits; from otters_lab.training.tasks import DIGITS\n"
+        "from otters_lab.training.config import TrainingConfig\n"
         "student = load_checkpoint(Path(sys.argv[1])).student\n"
         "print(logits(student, DIGITS.splits(TrainingConfig()).validation).numpy().tobytes().hex())"
     )
