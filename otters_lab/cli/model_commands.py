@@ -27,12 +27,7 @@ _TASKS_HELP = "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qn
 
 
 def train(
-    task: Annotated[
-        str,
-        typer.Argument(
-            metavar="TASK", help="What to learn: digits, sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli."
-        ),
-    ],
+    task: Annotated[str, typer.Argument(metavar="TASK", help=_TASKS_HELP)],
     calibration: Annotated[Path, typer.Option("--calibration", metavar="C", help="Device model (.json).")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the checkpoint goes.")],
     config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
