@@ -172,13 +172,13 @@ def compare(case: Case) -> int:
     return case.x.numel() + found[2].numel()
 
 
-def test_events_tables_and_definition_agree_on_a_hundred_thousand_neurons() -> None:
-    assert sum(compare(case) for case in cases(per_setting=1, reads=8)) > 1e5
+def test_events_tables_and_definition_agree_on_a_million_neurons() -> None:
+    assert sum(compare(case) for case in cases(per_setting=1, reads=60)) > 1e6
 
 
 @pytest.mark.long
-def test_events_tables_and_definition_agree_on_a_million_neurons() -> None:
-    assert sum(compare(case) for case in cases(per_setting=2, reads=40)) > 1e6
+def test_events_tables_and_definition_agree_on_ten_million_neurons() -> None:
+    assert sum(compare(case) for case in cases(per_setting=3, reads=170)) > 1e7
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
