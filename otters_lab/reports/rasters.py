@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -11,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from otters_lab.core.errors import RefusedError
-from otters_lab.core.protocols import Array
 from otters_lab.reports.figures import STYLE, save
-from otters_lab.ttfs.spikes import MembraneTrace, Record, SpikeTrain
+from otters_lab.ttfs.spikes import MembraneTrace, Record, SpikeTrain, Ticks
 
 _MOST_PANELS = 4
 # Words of a site's name that every site has, or that say nothing to a reader.
@@ -49,13 +49,13 @@ def raster_plot(record: Record, path: Path, *, example: int = 0, token: int = 0)
         windows = [train.window for train in record.spikes]
         axes.set(xlabel="time (windows)", ylabel="neuron", xlim=(min(windows), max(windows) + 1), ylim=(-1, None))
         top = axes.secondary_xaxis("top")
-        top.set_xticks([w + 0.5 for w in windows], [_short(train.site) for train in record.spikes])
+        top.set_xticks([w + 0.5 for w in windows], [_told(train) for train in record.spikes])
         top.tick_params(axis="x", length=0, labelrotation=40)
         for label in top.get_xticklabels():
             label.set_horizontalalignment("left")
             label.set_rotation_mode("anchor")
         handles = [Line2D([], [], color=f"C{i}", lw=4, label=f"layer {name}") for i, name in enumerate(layers)]
-        handles += [Line2D([], [], ls="", label=f"{word} rail", **_mark(rail, "0.3")) for rail, word in _WORDS]
+        handles += [Line2D([], [], label=f"{word} rail", **_mark(rail, "0.3")) for rail, word in _WORDS]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
         share = record.total() / max(1, sum(record.neurons.values()))
         axes.set_title(f"example {example}, token {token}; {share:.0%} of all neurons of the run fire", loc="left")
@@ -92,17 +92,22 @@ def _draw_membrane(axes: Axes, trace: MembraneTrace) -> None:
     steps = np.array([*trace.staircase, np.nan])
     own = 1 + np.arange(len(steps) + 1) / len(steps)
     axes.stairs(steps, own, baseline=None, color="k", lw=1.2, label=r"staircase $\theta(t_k)$")
-    for rail, word, colour in ((+1, "positive", "C1"), (-1, "negative", "C2")):
+    for rail, word, colour in (
+        (+1, r"positive rail, $V + \alpha/2$", "C1"),
+        (-1, r"negative rail, $-V + \alpha/2$", "C2"),
+    ):
+        if rail not in trace.rails:
+            continue
         held = rail * trace.potential + trace.precharge
         fires = rail == trace.rail
         # A rail that has fired is out for the rest of its window.
         end = 1 + trace.tick / len(steps) if fires else 2.0
-        axes.plot([1, end], [held, held], color=colour, lw=1.4, ls="-" if rail > 0 else "--", label=f"{word} rail")
+        axes.plot([1, end], [held, held], color=colour, lw=1.4, ls="-" if rail > 0 else "--", label=word)
         if fires:
             axes.plot(end, held, "o", color=colour, ms=6, zorder=3)
     axes.axvline(1, color="0.5", lw=0.8)
     level = trace.rail * (len(trace.staircase) - trace.tick)
-    said = f"fires at $t_{{{trace.tick}}}$: level {level}" if trace.rail else "silent: level 0"
+    said = f"fires at $t_{{{trace.tick}}}$: level {level}".replace("-", "\u2212") if trace.rail else "silent: level 0"
     axes.set_title(f"{_short(trace.layer)}, layer {_layer(trace.layer)}, neuron {trace.neuron}: {said}", loc="left")
     axes.set(ylabel="V", xlim=(0, 2))
 
@@ -121,18 +126,19 @@ def _varied(traces: tuple[MembraneTrace, ...]) -> list[MembraneTrace]:
 _WORDS = ((+1, "positive"), (-1, "negative"))
 
 
-def _mark(rail: int, colour: str) -> dict[str, object]:
-    filled = {"marker": "|", "ms": 4, "mew": 1.3} if rail > 0 else {"marker": "o", "ms": 2.4, "mew": 0.6, "mfc": "none"}
+def _mark(rail: int, colour: str) -> dict[str, Any]:
+    filled: dict[str, Any] = (
+        {"marker": "|", "ms": 5, "mew": 1.4} if rail > 0 else {"marker": "o", "ms": 2.4, "mew": 0.6, "mfc": "none"}
+    )
     return {"ls": "", "color": colour, **filled}
 
 
-def _one_token(train: SpikeTrain, example: int, token: int) -> Array:
+def _one_token(train: SpikeTrain, example: int, token: int) -> Ticks:
     """The ticks [rails, lines] of one token; arrays [B, ..., tokens, lines] have it before their lines."""
     ticks = train.ticks[:, min(example, train.ticks.shape[1] - 1)]
     if ticks.ndim > 2:
         ticks = ticks[..., min(token, ticks.shape[-2] - 1), :]
-    found: Array = ticks.reshape(len(train.rails), -1)
-    return found
+    return ticks.reshape(len(train.rails), -1)
 
 
 def _layer(site: str) -> int:
@@ -140,9 +146,16 @@ def _layer(site: str) -> int:
     return next((int(part) for part in site.split(".") if part.isdigit()), 0)
 
 
+def _told(train: SpikeTrain) -> str:
+    """What an array is: the neurons behind a projection, or the lines into a linear layer, or else its own name."""
+    if train.fired_from == "membrane":
+        return f"{_short(train.site)} fires"
+    return f"into {_short(train.site)}" if train.site.endswith(".code") else _short(train.site)
+
+
 def _short(site: str) -> str:
     """What tells a site from the others of its layer."""
     parts = site.split(".")
     place = next((i for i, part in enumerate(parts) if part.isdigit()), -1)
     words = [part for part in parts[place + 1 :] if part not in _FILLER]
-    return " ".join(words) + (" fires" if parts[-1] == "neurons" else "")
+    return " ".join(words)

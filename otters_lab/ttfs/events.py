@@ -240,6 +240,7 @@ class Simulator:
                     potential=charge[neuron] / unit,
                     precharge=float(alpha / 2),
                     staircase=tuple(float(alpha * (code.top - k)) for k in range(code.top)),
+                    rails=RAILS[code.coding],
                     rail=RAILS[code.coding][rows[0]] if len(rows) else 0,
                     tick=int(ticks[rows[0], neuron]) if len(rows) else code.top,
                 )
