@@ -89,7 +89,7 @@ class Simulator:
     """A machine (see `layers.Machine`) that encodes, accumulates and fires by events, and records them.
 
     device : T * O(t_k) for k = 0..T, integers or fractions; None: the ideal T - k. Sums that are no integers are
-        rounded once to the tensors' dtype as they leave `accumulate`.
+        rounded once to float32 (float64, if the tensors are) as they leave `accumulate`.
     watch : how many neurons of every firing layer to record the membranes of, the first ones; or which, by layer name
     keep_spikes : whether to keep the trains, a byte a rail and neuron; counts are always kept
     names : modules' names by identity
@@ -149,7 +149,7 @@ class Simulator:
             history.append(membrane.reshape(-1)[watched])
         self._charged[id(site)] = (watched, history[1:] + history[-1:], unit)
         out = membrane if unit == 1 else membrane.astype(object) / unit
-        return torch.from_numpy(np.asarray(out, dtype=np.float64)).to(nominal.dtype)
+        return torch.from_numpy(np.asarray(out, dtype=np.float64)).to(torch.promote_types(nominal.dtype, torch.float32))
 
     def fire(self, layer: Any, sums: Tensor) -> Tensor:
         """Levels that a layer's neurons fire from sums N [B, ..., out] (signs, of sign neurons: V >= 0 or not).

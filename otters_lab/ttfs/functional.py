@@ -225,8 +225,8 @@ class _HybridLinear(Function):
 def scaled(
     sums: Tensor, signs: Tensor, scale: Tensor | None, bias: Tensor | None, alpha: Tensor, shift: Tensor | None
 ) -> Tensor:
-    """y_j = s_j*alpha*sum_j + s_j*shift*R_j + b_j of sums [.., out], R_j the row sum of the signs [out, in]: the digital
-    scaling behind a synapse array, in place.
+    """y_j = s_j*alpha*sum_j + s_j*shift*R_j + b_j of sums [.., out], R_j the row sum of the signs [out, in]: the
+    digital scaling behind a synapse array, in place.
     """
     y = sums.mul_((alpha if scale is None else alpha * scale).to(sums.dtype))
     offset = bias

@@ -98,6 +98,15 @@ def test_a_bert_with_padding_gives_the_same_bits(bits: int, coding: Coding, dtyp
     assert record.windows == 2 * 8  # six linear inputs, the queries and the probabilities of each layer
 
 
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_bert_in_bfloat16_gives_the_same_bits_and_so_does_autocast(coding: Coding) -> None:
+    # Sums go beyond 256, the largest integer up to which bfloat16 holds all.
+    assert_equal(*converted(plain_bert(), ids_of(SENTENCES), torch.bfloat16, bits=6, coding=coding))
+    model, logits = converted(plain_bert(), ids_of(SENTENCES), torch.float32, bits=6, coding=coding)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_equal(model, logits)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_bert_with_one_scale_a_matrix_and_relu_gives_the_same_bits(dtype: torch.dtype) -> None:
     assert_equal(*converted(plain_bert("relu"), ids_of(SENTENCES), dtype, bits=3, weight_scale="tensor"))
