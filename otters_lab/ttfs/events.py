@@ -287,11 +287,21 @@ def _rows(layer: Any) -> tuple[list[Fraction], list[Fraction]]:
 def simulate(model: torch.nn.Module, forward: Callable[[], Result], **options: Any) -> tuple[Result, Record]:
     """`forward()` with every spiking part of a converted model run by events; options are those of `Simulator`.
 
-    For activations, weights and states all coded. The model is as before afterwards.
+    The model is as before afterwards.
+
+    Raises
+    ------
+    ValueError
+        if an approximation (activations, weights or states) is off, or a site has a device of its own.
     """
     names = {id(module): name for name, module in model.named_modules()}
+    for module in model.modules():
+        if not (getattr(module, "enabled", True) and getattr(module, "binary", True)):
+            raise ValueError(f"{names[id(module)]}: an approximation is off; nothing fires there")
     simulator = Simulator(names=names, **options)
     found = [m for m in model.modules() if hasattr(m, "machine") and hasattr(m, "coding")]
+    if any(site.device is not None for site in found):
+        raise ValueError("a site has a device of its own; give the simulator's with `device`")
     before = [site.machine for site in found]
     try:
         for site in found:

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from otters_lab.core.errors import InputError
 from otters_lab.ttfs.code import Ints
 from otters_lab.ttfs.functional import weight_scale, weight_signs
-from otters_lab.ttfs.layers import Machine, TTFSCode, TTFSLinear
+from otters_lab.ttfs.layers import Machine, SignNeurons, TTFSCode, TTFSLinear
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,20 @@ def running_on(model: nn.Module, machine: Machine | None = None) -> Iterator[Non
     """Computes the spiking parts of a converted model on a machine, the closed form unless told otherwise.
 
     For inference with activations, weights and states coded, and an ideal device.
+
+    Raises
+    ------
+    InputError
+        if an approximation is off, or a device set: a machine knows of neither.
     """
     machine = ClosedForm() if machine is None else machine
     found = [module for module in model.modules() if isinstance(module, TTFSCode)]
+    for name, module in model.named_modules():
+        off = isinstance(module, TTFSCode | SignNeurons) and not module.enabled
+        if off or (isinstance(module, TTFSLinear) and not module.binary):
+            raise InputError("cannot run exactly with an approximation off", found=name, expected="all of them on")
+        if isinstance(module, TTFSCode) and module.device is not None:
+            raise InputError("cannot run exactly through a device", found=name, expected="the ideal device")
     try:
         for site in found:
             site.machine = machine

@@ -24,9 +24,11 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
+from otters_lab.core.errors import InputError
 from otters_lab.ttfs import events, spikes
-from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import counting, sites, summaries
+from otters_lab.ttfs.code import IdealReader
+from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, set_stage
+from otters_lab.ttfs.device import Devices, counting, sites, summaries, using
 from otters_lab.ttfs.events import simulate
 from otters_lab.ttfs.exact import running_on
 from otters_lab.ttfs.functional import Coding
@@ -146,6 +148,34 @@ def test_a_network_s_equality_fails_when_its_times_are_a_tick_late() -> None:
     assert not torch.equal(simulate(model, logits, device=late)[0], tables)
     ideal = [Fraction(15 - k, 15) * 15 for k in range(16)]
     assert torch.equal(simulate(model, logits, device=ideal)[0], tables)
+
+
+@pytest.mark.parametrize("off", ["activations", "weights", "states"])
+def test_a_network_that_is_not_wholly_coded_is_refused(off: str) -> None:
+    model, logits = converted(plain_bert(), ids_of(SENTENCES), torch.float32, bits=4)
+    set_stage(model, **{stage: stage != off for stage in ("activations", "weights", "states")})
+    with pytest.raises(InputError, match="approximation"), running_on(model):
+        logits()
+    with pytest.raises(ValueError, match="approximation"):
+        simulate(model, logits)
+
+
+def test_a_network_that_reads_devices_is_refused() -> None:
+    model, logits = converted(plain_bert(), ids_of(SENTENCES), torch.float32, bits=4)
+    with using(model, Devices(IdealReader(4), (0,)), range(len(SENTENCES))):
+        with pytest.raises(InputError, match="device"), running_on(model):
+            logits()
+        with pytest.raises(ValueError, match="device"):
+            simulate(model, logits)
+
+
+def test_floats_through_an_ideal_device_s_tables_give_the_bits_of_floats_without_them() -> None:
+    for dtype in DTYPES:
+        model, logits = converted(plain_bert(), ids_of(SENTENCES), dtype, bits=5)
+        with torch.no_grad(), using(model, Devices(IdealReader(5), (0,)), range(len(SENTENCES))):
+            through = logits()
+        with torch.no_grad():
+            assert torch.equal(logits(), through)
 
 
 def test_the_record_counts_what_the_sites_count() -> None:
