@@ -50,7 +50,7 @@ def make_code(coding: Coding, bits: int, alpha: float, shift: float) -> TTFSCode
 def next_to_thresholds(code: TTFSCode, rng: np.random.Generator, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Values at, one float below and one float above where a level begins, of either sign."""
     steps = rng.integers(-code.top - 1, code.top + 2, shape) + 0.5
-    shift = 0.0 if code.shift is None else float(code.shift)
+    shift = 0.0 if code.shift is None else code.shift.item()
     exact = torch.from_numpy(steps * code.alpha.item() + shift).to(dtype)
     towards = torch.from_numpy(rng.choice([-np.inf, np.inf], shape)).to(dtype)
     return torch.where(torch.from_numpy(rng.random(shape) < 0.5), torch.nextafter(exact, towards), exact)
