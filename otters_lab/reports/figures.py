@@ -16,7 +16,7 @@ from otters_lab.core.protocols import Array
 from otters_lab.measurements.capture import Capture
 
 # Text stays text, and no time or random id goes in: the same data give the same bytes.
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "otters-lab",
     "font.size": 9,
@@ -26,15 +26,16 @@ _STYLE: Any = {
 _MAX_TRACES = 40
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure in the format of the path's suffix, an SVG without its date."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path
 
 
 def capture_figure(capture: Capture, path: Path) -> Path:
     """Draws the decays of a capture, a colour a device, on linear and on square-root time; writes an SVG."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         whole, decay = figure.subplots(1, 2)
         devices = np.unique(capture.table["device"])
@@ -49,7 +50,7 @@ def capture_figure(capture: Capture, path: Path) -> Path:
         decay.set(xlabel="square root of time (s^0.5)", ylabel="current (nA)", title="decays")
         shown = f"{len(rows)} of {len(capture.table)} traces"
         figure.suptitle(f"{capture.path.name}: {shown}, {len(devices)} devices, origin {capture.origin}")
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def calibration_figure(calibration: Calibration, path: Path) -> Path:
@@ -66,7 +67,7 @@ def calibration_figure(calibration: Calibration, path: Path) -> Path:
     u = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 300)])
     mean = unified(u, 1.0, 1.0, device.logit_beta, device.law.c)
     levels = device.levels
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         curve, spread = figure.subplots(1, 2)
         curve.plot(u * device.constants.window_s, mean, color="C0")
@@ -81,7 +82,7 @@ def calibration_figure(calibration: Calibration, path: Path) -> Path:
         spread.set(xlabel="time index k", ylabel="sd of O($t_k$)", title="spread at the level times")
         spread.legend()
         figure.suptitle(f"chip {calibration.chip}, origin {calibration.header.origin}")
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def _known(values: list[float | None]) -> Array:

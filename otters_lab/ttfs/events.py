@@ -89,7 +89,7 @@ class Simulator:
     """A machine (see `layers.Machine`) that encodes, accumulates and fires by events, and records them.
 
     device : T * O(t_k) for k = 0..T, integers or fractions; None: the ideal T - k. Sums that are no integers are
-        rounded once to the tensors' dtype as they leave `accumulate`.
+        rounded once to float32 (float64, if the tensors are) as they leave `accumulate`.
     watch : how many neurons of every firing layer to record the membranes of, the first ones; or which, by layer name
     keep_spikes : whether to keep the trains, a byte a rail and neuron; counts are always kept
     names : modules' names by identity
@@ -149,7 +149,7 @@ class Simulator:
             history.append(membrane.reshape(-1)[watched])
         self._charged[id(site)] = (watched, history[1:] + history[-1:], unit)
         out = membrane if unit == 1 else membrane.astype(object) / unit
-        return torch.from_numpy(np.asarray(out, dtype=np.float64)).to(nominal.dtype)
+        return torch.from_numpy(np.asarray(out, dtype=np.float64)).to(torch.promote_types(nominal.dtype, torch.float32))
 
     def fire(self, layer: Any, sums: Tensor) -> Tensor:
         """Levels that a layer's neurons fire from sums N [B, ..., out] (signs, of sign neurons: V >= 0 or not).
@@ -240,6 +240,7 @@ class Simulator:
                     potential=charge[neuron] / unit,
                     precharge=float(alpha / 2),
                     staircase=tuple(float(alpha * (code.top - k)) for k in range(code.top)),
+                    rails=RAILS[code.coding],
                     rail=RAILS[code.coding][rows[0]] if len(rows) else 0,
                     tick=int(ticks[rows[0], neuron]) if len(rows) else code.top,
                 )
@@ -286,11 +287,21 @@ def _rows(layer: Any) -> tuple[list[Fraction], list[Fraction]]:
 def simulate(model: torch.nn.Module, forward: Callable[[], Result], **options: Any) -> tuple[Result, Record]:
     """`forward()` with every spiking part of a converted model run by events; options are those of `Simulator`.
 
-    For activations, weights and states all coded. The model is as before afterwards.
+    The model is as before afterwards.
+
+    Raises
+    ------
+    ValueError
+        if an approximation (activations, weights or states) is off, or a site has a device of its own.
     """
     names = {id(module): name for name, module in model.named_modules()}
+    for module in model.modules():
+        if not (getattr(module, "enabled", True) and getattr(module, "binary", True)):
+            raise ValueError(f"{names[id(module)]}: an approximation is off; nothing fires there")
     simulator = Simulator(names=names, **options)
     found = [m for m in model.modules() if hasattr(m, "machine") and hasattr(m, "coding")]
+    if any(site.device is not None for site in found):
+        raise ValueError("a site has a device of its own; give the simulator's with `device`")
     before = [site.machine for site in found]
     try:
         for site in found:

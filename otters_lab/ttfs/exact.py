@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from otters_lab.core.errors import InputError
 from otters_lab.ttfs.code import Ints
 from otters_lab.ttfs.functional import weight_scale, weight_signs
-from otters_lab.ttfs.layers import Machine, TTFSCode, TTFSLinear
+from otters_lab.ttfs.layers import Machine, SignNeurons, TTFSCode, TTFSLinear
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,21 @@ def _first(charge: Fraction, gain: Fraction, limit: int) -> int:
     return max(-limit, min(limit, math.ceil(charge / gain)))
 
 
-def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None = None) -> Tensor:
-    """[T] in the dtype of alpha: a value x of that dtype has level m or more, upwards, if x >= threshold m-1.
+def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """[T] in `dtype`: a value x of it, or of a narrower one, has level m or more, upwards, if x >= threshold m-1.
 
     The least numbers of the dtype at or above shift + (2m - 1)*alpha/2.
+
+    Raises
+    ------
+    ValueError
+        unless alpha is positive.
     """
-    base = Fraction(0) if shift is None else Fraction(float(shift))
+    base, step = _exact(shift), _step(alpha)
     found = []
     for m in range(1, top + 1):
-        wanted = base + Fraction(float(alpha)) * (2 * m - 1) / 2
-        near = torch.tensor(float(wanted), dtype=alpha.dtype)
+        wanted = base + step * (2 * m - 1) / 2
+        near = torch.tensor(float(wanted), dtype=dtype)
         while Fraction(float(near)) < wanted:
             near = torch.nextafter(near, near.new_tensor(math.inf))
         while Fraction(float(below := torch.nextafter(near, near.new_tensor(-math.inf)))) >= wanted:
@@ -81,22 +87,38 @@ def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None = None) -> Te
     return torch.stack(found)
 
 
+def _exact(parameter: Tensor | None) -> Fraction:
+    return Fraction(0) if parameter is None else Fraction(parameter.item())
+
+
+def _step(alpha: Tensor) -> Fraction:
+    if not alpha.item() > 0:
+        raise ValueError(f"found alpha = {alpha.item()}, expected a positive step between levels")
+    return _exact(alpha)
+
+
 class ClosedForm:
     """A `layers.Machine` that compares with threshold tables, made of the parameters when it first meets them."""
 
     def __init__(self) -> None:
-        self._values: dict[TTFSCode, Tensor] = {}
+        self._values: dict[tuple[TTFSCode, torch.dtype], Tensor] = {}
         self._neurons: dict[TTFSLinear, IntegerThresholds] = {}
 
     def encode(self, site: TTFSCode, x: Tensor) -> Tensor:
-        table = self._values.get(site)
+        # Thresholds of a narrower dtype than x's would be rounded past some of its values.
+        dtype = torch.promote_types(x.dtype, site.alpha.dtype)
+        table = self._values.get((site, dtype))
         if table is None:
-            table = self._values[site] = value_thresholds(site.alpha.detach(), site.top, site.shift)
-        count = torch.bucketize(x.abs() if site.signed else x, table, right=True).to(x.dtype)
+            table = self._values[site, dtype] = value_thresholds(site.alpha, site.top, site.shift, dtype)
+        wide = x.to(dtype)
+        count = torch.bucketize(wide.abs() if site.signed else wide, table, right=True).to(x.dtype)
         return count * x.sign() if site.signed else count
 
     def accumulate(self, site: TTFSCode, nominal: Tensor, signs: Tensor) -> Tensor:
-        return torch.matmul(nominal, signs.transpose(-1, -2))
+        # In bfloat16, the model's own or autocast's, sums of more than 256 would be rounded.
+        dtype = torch.promote_types(nominal.dtype, torch.float32)
+        with torch.autocast(nominal.device.type, enabled=False):
+            return torch.matmul(nominal.to(dtype), signs.to(dtype).transpose(-1, -2))
 
     def fire(self, layer: TTFSLinear, sums: Tensor) -> Tensor:
         table = self._neurons.get(layer)
@@ -110,18 +132,17 @@ def _neurons_of(layer: TTFSLinear) -> IntegerThresholds:
     """The table of a layer's neurons; signs are a single threshold, 0, that is reached or not."""
     rows, fan_in = layer.weight.shape
     scale = weight_scale(layer.weight.detach(), layer.per).expand(rows).tolist()
-    sums = weight_signs(layer.weight.detach()).sum(dim=1).tolist()
+    sums = weight_signs(layer.weight.detach()).double().sum(dim=1).tolist()
     bias = [0.0] * rows if layer.bias is None else layer.bias.tolist()
-    shift_in = Fraction(0) if layer.code.shift is None else Fraction(float(layer.code.shift))
-    gain = [Fraction(s) * Fraction(float(layer.code.alpha)) for s in scale]
+    shift_in, alpha_in = _exact(layer.code.shift), _step(layer.code.alpha)
+    gain = [Fraction(s) * alpha_in for s in scale]
     offset = [Fraction(s) * shift_in * int(r) + Fraction(b) for s, r, b in zip(scale, sums, bias, strict=True)]
     limit = layer.code.top * fan_in + 1
     if not isinstance(layer.neurons, TTFSCode):
         return integer_thresholds(gain, offset, Fraction(0), 1, limit, signed=False)
     neurons = layer.neurons
-    out = Fraction(0) if neurons.shift is None else Fraction(float(neurons.shift))
-    moved = [value - out for value in offset]
-    return integer_thresholds(gain, moved, Fraction(float(neurons.alpha)), neurons.top, limit, neurons.signed)
+    moved = [value - _exact(neurons.shift) for value in offset]
+    return integer_thresholds(gain, moved, _step(neurons.alpha), neurons.top, limit, neurons.signed)
 
 
 @contextmanager
@@ -129,9 +150,20 @@ def running_on(model: nn.Module, machine: Machine | None = None) -> Iterator[Non
     """Computes the spiking parts of a converted model on a machine, the closed form unless told otherwise.
 
     For inference with activations, weights and states coded, and an ideal device.
+
+    Raises
+    ------
+    InputError
+        if an approximation is off, or a device set: a machine knows of neither.
     """
     machine = ClosedForm() if machine is None else machine
     found = [module for module in model.modules() if isinstance(module, TTFSCode)]
+    for name, module in model.named_modules():
+        off = isinstance(module, TTFSCode | SignNeurons) and not module.enabled
+        if off or (isinstance(module, TTFSLinear) and not module.binary):
+            raise InputError("cannot run exactly with an approximation off", found=name, expected="all of them on")
+        if isinstance(module, TTFSCode) and module.device is not None:
+            raise InputError("cannot run exactly through a device", found=name, expected="the ideal device")
     try:
         for site in found:
             site.machine = machine

@@ -56,7 +56,9 @@ class Machine(Protocol):
         """Nominal levels of digital values x [B, ..., lines]."""
 
     def accumulate(self, site: TTFSCode, nominal: Tensor, signs: Tensor) -> Tensor:
-        """Membrane sums [.., reads, out] of levels [.., reads, lines] over synapses [.., out, lines]."""
+        """Membrane sums [.., reads, out] of levels [.., reads, lines] over synapses [.., out, lines], in float32 or
+        wider whatever the levels' dtype.
+        """
 
     def fire(self, layer: TTFSLinear, sums: Tensor) -> Tensor:
         """Levels, or signs, that a layer's neurons fire from sums [B, ..., out]."""
@@ -225,7 +227,9 @@ class TTFSLinear(nn.Module):
         signs = weight_signs(self.weight)
         sums = machine.accumulate(self.code, self.code(x), signs)
         if self.neurons is None:
-            return scaled(sums, signs, weight_scale(self.weight, self.per), self.bias, self.code.alpha, self.code.shift)
+            scale = weight_scale(self.weight, self.per)
+            y = scaled(sums, signs, scale, self.bias, self.code.alpha, self.code.shift)
+            return y.to(self.weight.dtype)  # sums of a machine may be wider
         fired = machine.fire(self, sums)
         if isinstance(self.neurons, TTFSCode):
             self.neurons.count(fired * self.neurons.alpha, fired)

@@ -53,7 +53,7 @@ class MembraneTrace:
     potential : where it ends
     precharge : what each rail has on top, alpha/2
     staircase : [T], the threshold at each tick of its own window
-    rail, tick : its spike; 0 and T where it stayed silent
+    rails : those it has; rail, tick : its spike, 0 and T where it stayed silent
     """
 
     layer: str
@@ -64,6 +64,7 @@ class MembraneTrace:
     potential: float
     precharge: float
     staircase: tuple[float, ...]
+    rails: tuple[int, ...]
     rail: int
     tick: int
 
