@@ -49,7 +49,7 @@ def count_ttfs(sites: Sequence[SiteSummary], hops: float) -> Counts:
 
 def count_quantised(sites: Sequence[SiteSummary], hops: float) -> Counts:
     """The same network run densely with the same bits (W1A4): every neuron works, values travel as they are."""
-    dense = float(sum(site.neurons * site.d_out for site in sites))
+    dense = sum(site.dense_operations for site in sites)
     value_bits = sum(site.neurons * (math.log2(len(site.level_histogram)) + site.rails - 1) for site in sites)
     return Counts(
         "quantised, same bits, dense",
@@ -64,7 +64,7 @@ def count_quantised(sites: Sequence[SiteSummary], hops: float) -> Counts:
 
 def count_full_precision(sites: Sequence[SiteSummary], hops: float) -> Counts:
     """The full-precision teacher of the same shape: fp32 multiply-accumulates and 32-bit traffic."""
-    dense = float(sum(site.neurons * site.d_out for site in sites))
+    dense = sum(site.dense_operations for site in sites)
     return Counts(
         "full precision (fp32)",
         {

@@ -35,8 +35,9 @@ def logits(
     model.eval()
     found: Tensor | None = None
     for ids in examples.in_batches(batch):
-        with using(model, devices, ids.tolist()), autocast(precision):
-            part = model(**examples.batch(ids)).logits
+        inputs = examples.batch(ids)
+        with using(model, devices, ids.tolist(), inputs.get("attention_mask")), autocast(precision):
+            part = model(**inputs).logits
         if found is None:
             wide = torch.promote_types(part.dtype, torch.float32)
             found = part.new_empty((len(examples), part.shape[1]), dtype=wide)

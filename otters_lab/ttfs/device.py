@@ -368,10 +368,16 @@ class SiteDevice:
 
 
 @contextmanager
-def using(model: nn.Module, devices: Devices | None, ids: Sequence[int]) -> Iterator[None]:
-    """Sets the devices of the examples `ids` on every site; None is the ideal device."""
+def using(model: nn.Module, devices: Devices | None, ids: Sequence[int], mask: Tensor | None = None) -> Iterator[None]:
+    """Sets the devices of the examples `ids` on every site; None is the ideal device.
+
+    mask [B, tokens] is 0 where there is padding, for what is counted.
+    """
     found = sites(model)
     try:
+        for site in found.values():
+            if site.counter is not None:
+                site.counter.mask = mask
         for name, device in ({} if devices is None else devices.for_batch(model, ids)).items():
             found[name].device = device
         yield

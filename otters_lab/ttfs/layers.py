@@ -7,7 +7,7 @@ at the input of the next synapse array.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,7 +34,7 @@ from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
 
 @dataclass(frozen=True)
 class SiteShape:
-    """What a site is, and its size; see `statistics.SiteSummary`. `tokens` is 0 until the first forward pass.
+    """What a site is, and its size; see `statistics.SiteSummary`. A size of 0 is that of the tokens there are.
 
     The synapse array has `heads * d_in` input lines: d_in of a linear layer, head_dim of queries, the positions of
     attention probabilities (0: as many as there are).
@@ -44,7 +44,6 @@ class SiteShape:
     heads: int
     d_in: int
     d_out: int
-    tokens: int = 0
 
 
 class Machine(Protocol):
@@ -113,8 +112,7 @@ class TTFSCode(nn.Module):
         with torch.no_grad():
             if nominal is None:
                 nominal = levels_of(x, self.alpha, self.top, self.signed, self.shift)
-            self.counter.add(x, nominal, self.alpha, self.shift)
-            self.shape = replace(self.shape, tokens=x.shape[-2] if x.dim() > 2 else 1)
+            self.counter.add(x, nominal, self.alpha, self.shift, self.shape.d_out)
 
     def fit(self, x: Tensor) -> None:
         """Sets alpha and shift to those of least squared error on x."""
@@ -136,16 +134,19 @@ class TTFSCode(nn.Module):
         if counter is None or counter.examples == 0:
             raise ValueError(f"{name}: nothing was counted")
         shares = (counter.histogram.double() / counter.histogram.sum()).tolist()
-        d_in = self.shape.d_in or self.shape.tokens
+        tokens, n = counter.tokens / counter.examples, counter.examples
         return SiteSummary(
             name=name,
             kind=self.shape.kind,
-            tokens=self.shape.tokens,
+            tokens=tokens,
             heads=self.shape.heads,
-            d_in=d_in,
-            d_out=self.shape.d_out or self.shape.tokens,
+            d_in=self.shape.d_in or tokens,
+            d_out=self.shape.d_out or tokens,
             rails=2 if self.signed else 1,
-            mean_spikes=float(counter.histogram[1:].sum()) / counter.examples,
+            neurons=float(counter.histogram.sum()) / n,
+            mean_spikes=float(counter.histogram[1:].sum()) / n,
+            mean_synaptic_operations=counter.synaptic / n,
+            dense_operations=counter.dense / n,
             fire_rate=1.0 - shares[0],
             saturation=shares[-1],
             kept_mass=counter.coded / counter.offered if counter.offered > 0 else None,

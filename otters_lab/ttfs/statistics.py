@@ -14,59 +14,71 @@ SPARSE_ALARM = 0.02
 
 
 class SiteSummary(StrictModel):
-    """One site of a network, per inference; what the energy model counts with.
+    """One site of a network, per inference, padding left out; what the energy model counts with.
 
     A site has `tokens * heads * d_in` input neurons (a signed neuron, two rails, counts once), and each of their spikes
     drives `d_out` synapses. Linear inputs have one head; queries have d_in = head_dim, d_out = tokens; attention
-    probabilities d_in = tokens, d_out = head_dim.
+    probabilities d_in = tokens, d_out = head_dim. Where examples differ in length tokens are means, and so are products
+    of them: `neurons`, `mean_synaptic_operations` and `dense_operations` are means of what each example has.
     """
 
     name: str
     kind: str  # "linear input", "query" or "attention probability"
-    tokens: int
+    tokens: float
     heads: int
-    d_in: int
-    d_out: int
+    d_in: float
+    d_out: float
     rails: int
-    mean_spikes: float  # an inference
+    neurons: float  # an inference
+    mean_spikes: float
+    mean_synaptic_operations: float  # spikes times their fan-out
+    dense_operations: float  # neurons times their fan-out: what a network without spikes would do
     fire_rate: float  # spikes a neuron
     saturation: float  # share of neurons at level T
     kept_mass: float | None  # sum |value coded| / sum |value|; None if all inputs were zero
     level_histogram: list[float]  # share of neurons at level 0..T
 
-    @property
-    def neurons(self) -> int:
-        """Input neurons an inference."""
-        return self.tokens * self.heads * self.d_in
-
-    @property
-    def mean_synaptic_operations(self) -> float:
-        """Spikes times their fan-out, an inference."""
-        return self.mean_spikes * self.d_out
-
 
 @dataclass
 class LevelCounter:
-    """Accumulates what one site fires."""
+    """Accumulates what one site fires. `mask` [B, tokens] of this batch is 0 where there is padding; None: nowhere."""
 
     top: int
     histogram: Tensor
     coded: float = 0.0
     offered: float = 0.0
     examples: int = 0
+    tokens: float = 0.0
+    synaptic: float = 0.0
+    dense: float = 0.0
+    mask: Tensor | None = None
 
     @classmethod
     def empty(cls, top: int) -> LevelCounter:
         """A counter that has seen nothing."""
         return cls(top, torch.zeros(top + 1, dtype=torch.int64))
 
-    def add(self, x: Tensor, nominal: Tensor, alpha: Tensor, shift: Tensor | None = None) -> None:
-        """Counts a batch: inputs x [B, ...] and their signed levels."""
-        self.histogram += torch.bincount(nominal.abs().flatten().long(), minlength=self.top + 1)
-        value = alpha.double() * nominal.double() + (0.0 if shift is None else shift.double())
-        self.coded += float(value.abs().sum().item())
-        self.offered += float(x.abs().double().sum().item())
-        self.examples += x.shape[0]
+    def add(self, x: Tensor, nominal: Tensor, alpha: Tensor, shift: Tensor | None, fan_out: int) -> None:
+        """Counts a batch: inputs x [B, tokens, lines] or [B, heads, tokens, positions], and their signed levels.
+
+        fan_out : synapses a spike drives; 0 where they are as many as the example has tokens.
+        """
+        batch, tokens = x.shape[0], x.shape[-2] if x.dim() > 2 else 1
+        real = torch.ones(batch, tokens, dtype=torch.bool) if self.mask is None else self.mask[:, :tokens].bool()
+        keep = real.reshape(batch, *[1] * (x.dim() - 3), tokens, 1) if x.dim() > 2 else real
+        if x.dim() == 4:  # positions that are padding have neurons no more than tokens that are
+            keep = keep & real[:, None, None, :]
+        keep = keep.expand(x.shape)
+        magnitude, lengths = nominal.abs(), real.sum(dim=1).double()
+        fans = torch.full_like(lengths, fan_out) if fan_out else lengths
+        self.histogram += torch.bincount(magnitude[keep].long(), minlength=self.top + 1)
+        value = alpha.double() * nominal[keep].double() + (0.0 if shift is None else shift.double())
+        self.coded += float(value.abs().sum())
+        self.offered += float(x[keep].abs().double().sum())
+        self.examples += batch
+        self.tokens += float(lengths.sum())
+        self.synaptic += float(((magnitude > 0) & keep).flatten(1).sum(dim=1).double() @ fans)
+        self.dense += float(keep.flatten(1).sum(dim=1).double() @ fans)
 
 
 def alarm_if_sparse(summary: SiteSummary) -> None:

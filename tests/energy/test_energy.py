@@ -10,6 +10,8 @@ def site(kind="linear input", tokens=4, heads=1, d_in=8, d_out=16, rails=2, spik
     histogram = [1 - spikes / (tokens * heads * d_in)] + [spikes / (tokens * heads * d_in) / 15] * 15
     return SiteSummary(
         name=kind, kind=kind, tokens=tokens, heads=heads, d_in=d_in, d_out=d_out, rails=rails, mean_spikes=spikes,
+        neurons=tokens * heads * d_in, mean_synaptic_operations=spikes * d_out,
+        dense_operations=tokens * heads * d_in * d_out,
         fire_rate=1 - histogram[0], saturation=histogram[-1], kept_mass=0.9, level_histogram=histogram,
     )  # fmt: skip
 

@@ -68,3 +68,33 @@ def test_a_site_where_almost_nothing_fires_raises_the_alarm(
         summaries(spiking_vit)
     alarms = [text for text in caplog.messages if text.startswith(name)]
     assert alarms == [f"{name} (attention probability): only 0.0 % of neurons fire, 0% of the mass is kept"]
+
+
+def test_padding_is_not_counted_and_each_example_counts_with_its_own_length() -> None:
+    codes = {
+        "linear input": TTFSCode(SiteShape("linear input", 1, 4, 7), bits=2, coding="two rails"),
+        "attention probability": TTFSCode(SiteShape("attention probability", 2, 0, 5), bits=2, coding="one rail"),
+    }
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    x = {"linear input": torch.ones(2, 3, 4), "attention probability": torch.ones(2, 2, 3, 3)}
+    found = {}
+    for kind, code in codes.items():
+        code.counter = LevelCounter.empty(code.top)
+        code.counter.mask = mask
+        code(x[kind])
+        found[kind] = code.summary(kind)
+    linear, probability = found["linear input"], found["attention probability"]
+    assert (linear.tokens, linear.neurons, linear.fire_rate) == (2.0, (3 * 4 + 1 * 4) / 2, 1.0)
+    assert linear.mean_synaptic_operations == linear.dense_operations == 7 * 8.0
+    assert probability.neurons == (2 * 3 * 3 + 2 * 1 * 1) / 2
+    assert probability.dense_operations == 5 * 10.0
+
+
+def test_a_query_s_fan_out_is_its_own_example_s_length() -> None:
+    code = TTFSCode(SiteShape("query", 2, 2, 0), bits=2, coding="two rails")
+    code.counter = LevelCounter.empty(code.top)
+    code.counter.mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    code(torch.ones(2, 3, 4))
+    summary = code.summary("q")
+    assert summary.dense_operations == (3 * 4 * 3 + 1 * 4 * 1) / 2
+    assert summary.mean_synaptic_operations == summary.dense_operations
