@@ -23,6 +23,14 @@ class SamplerChoice(StrEnum):
     empirical = "empirical"
 
 
+class PartChoice(StrEnum):
+    """Parts of a task's data."""
+
+    validation = "validation"
+    test = "test"
+    dev = "dev"
+
+
 _TASKS_HELP = "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli."
 
 
@@ -74,6 +82,22 @@ def evaluate(
     capture: Annotated[
         Path | None, typer.Option("--capture", metavar="H5", help="Also read levels off these recorded traces.")
     ] = None,
+    bench: Annotated[
+        Path | None, typer.Option("--bench", metavar="B", help="Device in the loop: this bench measures the levels.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="R", help="How --bench measures: a recipe of one point.")
+    ] = None,
+    part: Annotated[
+        PartChoice, typer.Option("--part", help="Of the task's data; dev is for final configurations alone.")
+    ] = PartChoice.test,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data; default as trained.")
+    ] = None,
+    plain: Annotated[
+        list[str] | None,
+        typer.Option("--plain", metavar="KIND:SD", help="Also under relative:, curve: or level:SD; again for more."),
+    ] = None,
     noise: Annotated[
         float, typer.Option("--noise", metavar="R", help="Multiple of the calibration's sd.", min=0)
     ] = 1.0,
@@ -92,7 +116,7 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy on the test part: teacher, quantised, spiking ideal, under sampled noise, on recorded traces."""
+    """Score on a part of the data: teacher, quantised, spiking ideal, sampled noise, recorded traces, a live device."""
     from otters_lab.core.errors import InputError
     from otters_lab.core.quantity import parse_quantity
     from otters_lab.workflows.networks import evaluate_checkpoint, score_lines
@@ -106,8 +130,14 @@ def evaluate(
         "first_read_s": first_read_s,
         "read_noise": read_noise,
     }
+    if (bench is None) != (recipe is None):
+        raise InputError("--bench and --recipe go together", expected="both or none")
     result = evaluate_checkpoint(
         checkpoint,
+        part=part.value,
+        data=data,
+        plain=plain or (),
+        bench=None if bench is None or recipe is None else (bench, recipe),
         calibration_path=calibration,
         capture_path=capture,
         noise=noise,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from otters_lab.measurements.capture import load_capture
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import ReadingConfig, read_config
-from otters_lab.training.evaluate import EvaluationResult, evaluate
+from otters_lab.training.evaluate import EvaluationResult, Part, evaluate
 from otters_lab.training.tasks import find_task
 from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.plain_noise import plain_noise
+from otters_lab.workflows.in_the_loop import bench_levels
 
 RUN_TO_RUN = "run-to-run"
 WITH_DEVICES = "run-to-run and device-to-device"
 REPLAYED = "replayed traces"
+IN_THE_LOOP = "device in the loop"
 
 
 def usable_calibration(path: Path) -> Calibration:
@@ -94,12 +96,18 @@ def evaluate_checkpoint(
     runs: int = 20,
     seed: int = 0,
     reading: Mapping[str, Any] | None = None,
+    part: Part = "test",
+    plain: Sequence[str] = (),
+    bench: tuple[Path, Path] | None = None,
+    data: Path | None = None,
 ) -> EvaluationResult:
     """Scores a checkpoint under sampled devices, and on a capture's recorded traces if one is given.
 
     The calibration is the one given, else the one the network was trained on. `noise` multiplies its sd. `reading` has
-    the entries of `ReadingConfig` that are to differ from those the network was trained with. The result goes into the
-    folder of the checkpoint as ``evaluation.json``.
+    the entries of `ReadingConfig` that are to differ from those the network was trained with. `part` of the task's
+    data is scored; `data` is their folder, if not that of training. `plain` are further kinds of noise (KIND:SD).
+    `bench` (bench file, recipe) puts a device in the loop: for each batch of examples it measures every site's levels
+    anew. The result goes into the folder of the checkpoint as ``evaluation.json``.
 
     Raises
     ------
@@ -120,12 +128,27 @@ def evaluate_checkpoint(
         inputs.append(reference(capture_path, "capture"))
     if calibration_path is not None:
         inputs.append(reference(calibration_path, "calibration", calibration.header.uid))
-    result = evaluate(checkpoint, readers, runs=runs, seed=seed)
+    levels = 2**checkpoint.section.code.bits
+    readers |= {text: plain_noise(text, levels) for text in plain}
+    result = evaluate(checkpoint, readers, runs=runs, seed=seed, part=part, data=data)
+    if bench is not None:
+        live = checkpoint.section.code.noise.model_copy(update={"run_time": "run"})
+        with bench_levels(*bench, calibration, levels, how.first_read_s) as reader:
+            found = evaluate(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live, data=data)
+        result = result.model_copy(update={"under": {**result.under, **found.under}})
+        inputs += [reference(bench[0], "bench"), reference(bench[1], "recipe")]
     header = new_header(
         "evaluation",
         origin=calibration.header.origin,
         inputs=inputs,
-        config={"noise": noise, "runs": runs, "checkpoint": checkpoint.header.uid, "reading": how.model_dump()},
+        config={
+            "noise": noise,
+            "runs": runs,
+            "part": part,
+            "plain": list(plain),
+            "checkpoint": checkpoint.header.uid,
+            "reading": how.model_dump(),
+        },
         seeds={"evaluation": seed},
     )
     path = folder / "evaluation.json"

@@ -3,7 +3,8 @@
     python tests/benchmarks/clock.py --output tests/benchmarks/results/clock.json
 
 Levels of the reference calibration's mean curve and of the published fit, 4 bits: each level is read at the nearest
-free tick of a uniform clock; what it is off by is told in levels (1/15 of the full scale). Level 15 is never read. A converter of b bits rounds each reading to 1/(2**b - 1) of the full scale.
+free tick of a uniform clock; what it is off by is told in levels (1/15 of the full scale).
+Level 15 is never read. A converter of b bits rounds each reading to 1/(2**b - 1) of the full scale.
 """
 
 from __future__ import annotations
