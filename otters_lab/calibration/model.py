@@ -86,12 +86,12 @@ class DeviceModel:
 
     def sensitivity(self, n_levels: int) -> Array:
         """dO(t_k)/dtheta [T + 1, 3 + m] at the mean."""
-        return self.sensitivity_at(self.level_times(n_levels))
+        return self.sensitivity_at(self.level_times(n_levels), self.mean)
 
-    def sensitivity_at(self, u: Array) -> Array:
-        """dO/dtheta [len(u), 3 + m] at the mean, by central differences."""
-        steps = np.eye(len(self.mean)) * 1e-5
-        upper, lower = (self.read_at(self.mean + sign * steps, u) for sign in (1, -1))
+    def sensitivity_at(self, u: Array, theta: Array) -> Array:
+        """dO/dtheta [len(u), 3 + m] at theta [3 + m], by central differences."""
+        steps = np.eye(len(theta)) * 1e-5
+        upper, lower = (self.read_at(theta + sign * steps, u) for sign in (1, -1))
         return np.asarray((upper - lower).T / 2e-5)
 
     def reader(

@@ -75,14 +75,14 @@ class SampledLevels:
         """phi [p, T + 1] with phi^T phi the run-to-run covariance of O(t_k), linear in the parameters at the mean
         curve; a meter's noise has modes of its own.
         """
-        modes = (self.model.sensitivity_at(self.u) @ root(self.model.run_to_run)).T
+        modes = (self.model.sensitivity_at(self.u, self.centre) @ root(self.model.run_to_run)).T
         return modes if self.read_noise is None else np.concatenate([modes, root(self.read_noise).T])
 
     def device_modes(self) -> Array:
         """phi [p, T + 1] of the device-to-device covariance; p = 0 where devices are not drawn."""
         if not self.devices:
             return np.zeros((0, self.n_levels))
-        return (self.model.sensitivity_at(self.u) @ root(self.model.device_to_device)).T
+        return (self.model.sensitivity_at(self.u, self.centre) @ root(self.model.device_to_device)).T
 
     def device_deviations(self, n: int, seed: tuple[int, ...]) -> Array:
         """What the mean levels of `n` devices differ by from the chip's, [n, T + 1]."""

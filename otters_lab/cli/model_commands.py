@@ -35,9 +35,15 @@ _TASKS_HELP = "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qn
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help=_TASKS_HELP)],
     calibration: Annotated[Path, typer.Option("--calibration", metavar="C", help="Device model (.json).")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the checkpoint goes.")],
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help=_TASKS_HELP)] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Refit this trained network to the calibration's chip instead."),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Of a refit.", min=1)] = 300,
+    weights: Annotated[bool, typer.Option("--weights", help="A refit learns weights too, not scales alone.")] = False,
     config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data.")] = None,
     teacher: Annotated[
@@ -50,8 +56,14 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train teacher and student: distilled, spiking forward under the calibration's noise, quantised backward."""
+    from otters_lab.core.errors import InputError
     from otters_lab.workflows.networks import train_on_calibration
 
+    if (task is None) == (start is None):
+        raise InputError("train what?", expected="a TASK, or --from DIR")
+    if start is not None:
+        return _refit(start, calibration, out, steps, weights, data, as_json)
+    assert task is not None
     result = train_on_calibration(task, calibration, out, config, data=data, teacher=teacher, noise=noise)
     if as_json:
         return print_json(
@@ -71,6 +83,32 @@ def train(
     print_line(
         f"{result.folder}: trained in {result.teacher_s + result.student_s:.0f} s; the test part was not touched"
     )
+    return None
+
+
+def _refit(
+    start: Path, calibration: Path, out: Path, steps: int, weights: bool, data: Path | None, as_json: bool
+) -> None:
+    from otters_lab.workflows.networks import refit_checkpoint
+
+    result = refit_checkpoint(start, calibration, out, steps=steps, weights=weights, data=data)
+    if as_json:
+        return print_json(
+            {
+                "checkpoint": str(result.folder),
+                "metric": result.metric,
+                "scores": {name: found.model_dump() for name, found in result.scores.items()},
+                "gain": result.gain,
+                "steps": result.steps,
+                "seconds": result.seconds,
+            }
+        )
+    rows = [
+        (name, f"{found.mean:.2%}" + ("" if found.sd is None else f" +- {found.sd:.2%}"), f"{found.minimum:.2%}")
+        for name, found in result.scores.items()
+    ]
+    print_table(("read", result.metric, "worst run"), rows)
+    print_line(f"{result.folder}: adapting gains {result.gain:+.2%}, in {result.steps} steps, {result.seconds:.0f} s")
     return None
 
 

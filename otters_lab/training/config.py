@@ -73,6 +73,7 @@ class StageConfig(StrictModel):
     weights: bool = False
     states: bool = False
     noise: float = Field(0.0, ge=0)
+    learn: Literal["all", "scales"] = "all"
     ramp: float = Field(0.5, ge=0, le=1)
 
 

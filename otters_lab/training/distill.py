@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class Lesson:
     data: Splits
     reader: LevelReader
     config: TrainingConfig
+    quantised: tuple[bool, bool, bool] | None = None  # what of the student is so already: its scales are kept
 
 
 def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str, float]:
@@ -47,7 +49,7 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
     sample = data.train.take(torch.arange(min(CALIBRATION_EXAMPLES, len(data.train))))
     normalisers = hidden_sizes(lesson.teacher, sample)
     reached: dict[str, float] = {}
-    first_step, noise_before, before = 0, 0.0, None
+    first_step, noise_before, before = 0, 0.0, lesson.quantised
     for number, stage in enumerate(config.stages):
         on = (stage.activations, stage.weights, stage.states)
         set_stage(student, activations=stage.activations, weights=stage.weights, states=stage.states)
@@ -98,10 +100,9 @@ def _run_stage(
     positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
     known = {id(parameter) for parameter in scales}
     others = [p for p in student.parameters() if p.requires_grad and id(p) not in known]
-    groups = [
-        {"params": others, "lr": stage.lr, "weight_decay": 0.0},
-        {"params": scales, "lr": stage.scale_lr, "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = [{"params": scales, "lr": stage.scale_lr, "weight_decay": 0.0}]
+    if stage.learn == "all":
+        groups.insert(0, {"params": others, "lr": stage.lr, "weight_decay": 0.0})
 
     @torch.no_grad()
     def keep_positive() -> None:

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from otters_lab.calibration.file import Calibration, calibration_from, read_calibration
 from otters_lab.calibration.model import DeviceModel
+from otters_lab.calibration.readers import SampledLevels
 from otters_lab.calibration.replay import RecordedLevels, recorded_levels
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
@@ -22,6 +25,7 @@ from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import EvaluationResult, Part, evaluate
+from otters_lab.training.refit import OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
 from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.plain_noise import plain_noise
@@ -85,6 +89,70 @@ def train_on_calibration(
     sampled = sampled_readers(model, levels, config.reading)[RUN_TO_RUN]
     reader = sampled if noise is None else plain_noise(noise, levels)
     return train(task, reader, out, config, calibration_path)
+
+
+def refit_checkpoint(
+    folder: Path,
+    calibration_path: Path,
+    out: Path,
+    *,
+    steps: int = 300,
+    weights: bool = False,
+    runs: int = 20,
+    data: Path | None = None,
+) -> Refit:
+    """Adapts a trained network to the chip of a new calibration (see `training.refit`).
+
+    The network is scored with the old chip, with the new one read at the old level times in the old constants, with
+    the new one read as its own calibration says, and once it has adapted to that.
+
+    Raises
+    ------
+    InputError, DamagedFileError, RefusedError
+        for a checkpoint or calibration that cannot be used, or data that is not there.
+    """
+    checkpoint = load_checkpoint(folder)
+    if data is not None:
+        config = {**checkpoint.header.config, "data": str(data)}
+        checkpoint = replace(checkpoint, header=checkpoint.header.model_copy(update={"config": config}))
+    old, new = embedded_calibration(checkpoint), usable_calibration(calibration_path)
+    levels, how = 2**checkpoint.section.code.bits, checkpoint.training.reading
+    readers = {
+        OLD_CHIP: sampled_readers(old.device_model(), levels, how)[WITH_DEVICES],
+        OLD_TIMES: at_old_times(old, new, levels, how.first_read_s),
+        RETIMED: sampled_readers(new.device_model(), levels, how)[WITH_DEVICES],
+    }
+    told = reference(calibration_path, "calibration", new.header.uid)
+    return refit(checkpoint, readers, (calibration_path, told), out, steps=steps, weights=weights, runs=runs)
+
+
+def at_old_times(old: Calibration, new: Calibration, n_levels: int, first_read_s: float = 0.0) -> SampledLevels:
+    """A new chip read as if it were the old one: at the old level times, currents made levels by the old constants.
+
+    With a = (I_end - I_end_old)/swing_old and b = swing/swing_old, O0 becomes a + b*O0 and D becomes b*D.
+
+    Raises
+    ------
+    RefusedError
+        if one of them holds no device model.
+    """
+    before, model = old.device_model(), new.device_model()
+    assert old.device is not None
+    assert new.device is not None
+    past, now = old.device.constants, new.device.constants
+    swing = past.I_edge_A - past.I_end_A
+    b = (now.I_edge_A - now.I_end_A) / swing
+    a = (now.I_end_A - past.I_end_A) / swing
+    scale = np.diag([b, b, *[1.0] * (len(model.mean) - 2)])
+    modes = model.modes and replace(model.modes, legendre=b * model.modes.legendre, tangent=b * model.modes.tangent)
+    moved = replace(
+        model,
+        run_to_run=scale @ model.run_to_run @ scale,
+        device_to_device=scale @ model.device_to_device @ scale,
+        modes=modes,
+    )
+    u = before.level_times(n_levels, first_read_s) * past.window_s / now.window_s
+    return SampledLevels(moved, u, scale @ model.mean + np.array([a, *[0.0] * (len(model.mean) - 1)]), devices=True)
 
 
 def evaluate_checkpoint(

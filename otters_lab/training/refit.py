@@ -1,0 +1,112 @@
+"""A trained network on a new chip: its scales, or all of it, adapted in a few hundred steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from otters_lab.core.files import read_bytes, sha256_bytes
+from otters_lab.core.protocols import LevelReader
+from otters_lab.core.provenance import Header, InputRef, new_header, reference
+from otters_lab.training.checkpoint import Checkpoint, write_checkpoint
+from otters_lab.training.checkpoint_files import LOG, PROVENANCE
+from otters_lab.training.config import StageConfig
+from otters_lab.training.distill import Lesson, distil
+from otters_lab.training.evaluate import NoisyScore, noisy_score
+from otters_lab.training.loop import EVALUATION_NOISE, Log
+from otters_lab.training.measure import logits, score, torch_threads
+from otters_lab.training.metrics import scores
+from otters_lab.training.tasks import find_task
+from otters_lab.ttfs.device import Devices, counting, summaries
+
+OLD_CHIP, OLD_TIMES, RETIMED, ADAPTED = "old chip", "new chip, old times", "new chip, re-timed", "re-timed and adapted"
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A network adapted to another chip; the scores (private test part) before and after, by what was read."""
+
+    folder: Path
+    metric: str
+    scores: Mapping[str, NoisyScore]
+    steps: int
+    seconds: float
+    header: Header
+
+    @property
+    def gain(self) -> float:
+        """What adapting adds to re-timing."""
+        return self.scores[ADAPTED].mean - self.scores[RETIMED].mean
+
+
+def refit(
+    checkpoint: Checkpoint,
+    readers: Mapping[str, LevelReader],
+    calibration: tuple[Path, InputRef],
+    out: Path,
+    *,
+    steps: int = 300,
+    weights: bool = False,
+    lr: float = 1e-4,
+    runs: int = 20,
+    seed: int = 0,
+) -> Refit:
+    """Adapts a checkpoint to the chip of a calibration and writes the checkpoint `out`.
+
+    readers : by name, `OLD_CHIP`, `OLD_TIMES` and `RETIMED`; the student learns under the last.
+    weights : learns them too, not the scales alone.
+
+    Raises
+    ------
+    InputError
+        if the task's data is not there.
+    """
+    section, config = checkpoint.section, checkpoint.training
+    task = find_task(section.task)
+    data = task.splits(config)
+    stage = StageConfig(
+        name="refit", steps=steps, lr=lr, scale_lr=1e-3, weights=True, states=True, noise=1.0, ramp=0.2,
+        learn="all" if weights else "scales",
+    )  # fmt: skip
+    config = config.model_copy(update={"stages": [stage]})
+
+    def under(model: object, reader: LevelReader) -> NoisyScore:
+        found = []
+        for run in range(runs):
+            devices = Devices(reader, (seed, EVALUATION_NOISE, run), section.code.noise)
+            whole = logits(model, data.test, devices)  # type: ignore[arg-type]  # both are converted models
+            found.append(scores(task.metrics[:1], whole, data.test.y)[task.metrics[0]])
+        return noisy_score(found)
+
+    with torch_threads(config.threads):
+        found = {name: under(checkpoint.student, readers[name]) for name in (OLD_CHIP, OLD_TIMES, RETIMED)}
+        student = copy.deepcopy(checkpoint.student)
+        log, began_s = Log(out / LOG), time.monotonic()
+        quantised = (True, True, True)
+        distil(Lesson(task, student, checkpoint.teacher, data, readers[RETIMED], config, quantised), log)
+        seconds = time.monotonic() - began_s
+        found[ADAPTED] = under(student, readers[RETIMED])
+        with counting(student):
+            score(student, data.validation, task.metrics)
+            sites = summaries(student)
+    log.close()
+    path, told = calibration
+    header = new_header(
+        "checkpoint",
+        origin=checkpoint.header.origin,
+        inputs=[reference(checkpoint.folder / PROVENANCE, "checkpoint", checkpoint.header.uid), told],
+        config={
+            "task": task.name,
+            **config.model_dump(),
+            "refit": {"scores": {name: one.model_dump() for name, one in found.items()}, "seconds": seconds},
+        },
+        seeds={"training": config.seed, "evaluation": seed},
+    )
+    new = read_bytes(path)
+    section = section.model_copy(update={"calibration_sha256": sha256_bytes(new)})
+    task.save_tokenizer(out, config)
+    header = write_checkpoint(out, student, checkpoint.teacher, section, sites, new, header)
+    return Refit(out, task.metrics[0], found, steps, seconds, header)
