@@ -31,6 +31,7 @@ from otters_lab.core.files import (
 )
 from otters_lab.core.provenance import Header, validated
 from otters_lab.core.tomlfile import StrictModel
+from otters_lab.training.base_models import quietly
 from otters_lab.training.checkpoint_files import (
     CALIBRATION,
     CONFIG,
@@ -157,7 +158,8 @@ def _read_model(folder: Path, record: Any) -> PreTrainedModel:
     if made is None:
         raise DamagedFileError(folder / CONFIG, f"names no class of transformers: {names}")
     try:
-        model: PreTrainedModel = made.from_pretrained(folder, attn_implementation=None)
+        with quietly():
+            model: PreTrainedModel = made.from_pretrained(folder, attn_implementation=None)
     except (RuntimeError, ValueError, OSError) as error:
         raise DamagedFileError(folder / WEIGHTS, f"does not fit its config: {error}") from None
     return model

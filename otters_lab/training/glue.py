@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from otters_lab.core.errors import InputError
-from otters_lab.training.base_models import find_base
+from otters_lab.training.base_models import find_base, quietly
 from otters_lab.training.config import StageConfig, TeacherConfig, TrainingConfig
 from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.phrases import maximal, within
@@ -115,7 +115,7 @@ class TextTask:
 
     def new_teacher(self, config: TrainingConfig) -> PreTrainedModel:
         """The pre-trained encoder with a fresh head."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), quietly():
             torch.manual_seed(config.seed)
             model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
                 find_base(config.teacher.base), num_labels=self.labels, attn_implementation="eager"

@@ -1,0 +1,123 @@
+"""A trained text student in a megabyte or two: signs as bits, the rest as it is, what it shares with its base left out.
+
+The embeddings of a student are its base's, which training leaves alone; so is whatever else equals it. A packed file
+names the base and the SHA-256 of its weights, and is refused with another.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.files import read_bytes, sha256_file, write_atomically
+from otters_lab.training.base_models import find_base
+from otters_lab.training.checkpoint import Checkpoint, Section
+from otters_lab.training.tasks import find_task
+from otters_lab.ttfs.convert import convert
+from otters_lab.ttfs.functional import weight_scale, weight_signs
+from otters_lab.ttfs.layers import TTFSLinear
+
+_BITS, _SCALE = ".weight.bits", ".weight.scale"
+
+
+def pack(checkpoint: Checkpoint, path: Path) -> int:
+    """Writes the student of a text task; returns the file's size in bytes.
+
+    Raises
+    ------
+    InputError
+        if its base is not a folder or package of this machine.
+    """
+    student, base = checkpoint.student, checkpoint.training.teacher.base
+    weights = _base_file(base)
+    shared = tensors_from_bytes(read_bytes(weights))
+    linears = {name: module for name, module in student.named_modules() if isinstance(module, TTFSLinear)}
+    kept: dict[str, Tensor] = {}
+    for name, tensor in student.state_dict().items():
+        owner = name.removesuffix(".weight")
+        if name.endswith(".weight") and owner in linears:
+            bits = np.packbits(weight_signs(tensor).numpy() > 0, axis=1)
+            kept[owner + _BITS] = torch.from_numpy(bits)
+            kept[owner + _SCALE] = weight_scale(tensor, linears[owner].per).contiguous()
+            continue
+        same = shared.get(_bare(student, name))
+        if same is None or same.shape != tensor.shape or not torch.equal(same.to(tensor.dtype), tensor):
+            kept[name] = tensor.contiguous()
+    about = {
+        "section": checkpoint.section.model_dump(),
+        "base": base,
+        "base_sha256": sha256_file(weights),
+        "checkpoint": checkpoint.header.uid,
+    }
+    data = tensors_to_bytes(kept, metadata={"otters_packed": json.dumps(about)})
+    write_atomically(path, data)
+    return len(data)
+
+
+def unpack(path: Path) -> tuple[PreTrainedModel, Section]:
+    """The student of a packed file, in eval mode, and what it is. Its scores are the original's; its latent weights are
+    the signs at their scale.
+
+    Raises
+    ------
+    InputError
+        if its base is not there, or is another one.
+    DamagedFileError
+        if the file does not hold a packed student.
+    """
+    data = read_bytes(path)
+    try:
+        size = int.from_bytes(data[:8], "little")
+        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["otters_packed"])
+        section = Section.model_validate(about["section"])
+        kept = tensors_from_bytes(data)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(path, f"is not a packed student: {error}") from None
+    weights = _base_file(about["base"])
+    if sha256_file(weights) != about["base_sha256"]:
+        raise InputError("the base is another one than it was packed with", file=weights,
+                         found=sha256_file(weights)[:12], expected=about["base_sha256"][:12])  # fmt: skip
+    config = AutoConfig.from_pretrained(find_base(about["base"]), num_labels=find_task(section.task).labels)
+    model: Any = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    convert(model, section.code)
+    shared, state = tensors_from_bytes(read_bytes(weights)), {}
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, TTFSLinear)}
+    for name, tensor in model.state_dict().items():
+        owner = name.removesuffix(".weight")
+        if name.endswith(".weight") and owner in linears:
+            state[name] = _latent(kept[owner + _BITS], kept[owner + _SCALE], tensor.shape, linears[owner].per)
+        else:
+            state[name] = kept[name] if name in kept else shared[_bare(model, name)].to(tensor.dtype)
+    model.load_state_dict(state)
+    return model.eval(), section
+
+
+def _latent(bits: Tensor, scale: Tensor, shape: torch.Size, per: Any) -> Tensor:
+    """Weights with these signs whose mean magnitude is the scale, to the last bit where rounding allows it."""
+    signs = torch.from_numpy(np.unpackbits(bits.numpy(), axis=1, count=shape[1])).to(scale.dtype) * 2 - 1
+    size = scale.clone()
+    for _ in range(4):  # a sum of equal numbers is rounded, and so may be their mean
+        off = scale - weight_scale(signs * (size[:, None] if per == "row" else size), per)
+        size = size + off
+    return signs * (size[:, None] if per == "row" else size)
+
+
+def _bare(model: PreTrainedModel, name: str) -> str:
+    """A parameter's name in the base's own file, which has no head."""
+    return name.removeprefix(f"{model.base_model_prefix}.")
+
+
+def _base_file(base: str) -> Path:
+    path = Path(find_base(base)) / "model.safetensors"
+    if not path.is_file():
+        raise InputError("a student is packed against a base that is here", found=base, expected="a folder, or minilm")
+    return path

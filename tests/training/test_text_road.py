@@ -1,0 +1,119 @@
+"""A text task from end to end on a tiny encoder: files in, a checkpoint with its tokenizer out, packed and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
+
+import otters_lab.ttfs.hub  # noqa: F401  # what from_pretrained of a converted model needs
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.training.checkpoint import load_checkpoint
+from otters_lab.training.config import StageConfig, TeacherConfig, TrainingConfig
+from otters_lab.training.evaluate import evaluate
+from otters_lab.training.glue import GLUE
+from otters_lab.training.measure import logits
+from otters_lab.training.packed import pack, unpack
+from otters_lab.training.train import train
+from otters_lab.ttfs.plain_noise import PlainNoise
+
+WORDS = ["good", "bad", *(f"w{i}" for i in range(30))]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained encoder with a tokenizer, as a folder."""
+    folder = tmp_path_factory.mktemp("base")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    BertModel(
+        BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, initializer_range=0.3, **shape)
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences that are good or bad, or their phrases."""
+    folder, rng = tmp_path_factory.mktemp("glue"), np.random.default_rng(0)
+    (folder / "SST-2").mkdir()
+    for name, count in (("train", 600), ("dev", 60)):
+        lines = ["sentence\tlabel"]
+        for _ in range(count):
+            label = int(rng.integers(2))
+            words = [*rng.choice(WORDS[2:], rng.integers(3, 9)), WORDS[1 - label]]
+            lines.append(f"{' '.join(rng.permutation(words))} \t{label}")
+        (folder / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    stage = StageConfig(name="all", steps=150, lr=3e-3, weights=True, states=True, noise=0.5)
+    config = TrainingConfig(
+        batch=16,
+        data=str(data),
+        max_tokens=16,
+        teacher=TeacherConfig(base=str(base), steps=300, lr=1e-3),
+        stages=[stage],
+    )
+    return train("sst2", PlainNoise("curve", 0.05, 16), tmp_path_factory.mktemp("net") / "sst2", config).folder
+
+
+def test_it_learns_and_is_scored_on_each_part(folder: Path) -> None:
+    checkpoint = load_checkpoint(folder)
+    found = evaluate(checkpoint, {"curve:0.05": PlainNoise("curve", 0.05, 16)}, runs=2, part="dev")
+    assert (found.metric, found.part, found.examples) == ("accuracy", "dev", 60)
+    assert found.teacher["accuracy"] > 0.9
+    assert found.ttfs_ideal["accuracy"] > 0.8
+    assert found.ideal_equals_quantised
+    assert found.under["curve:0.05"].mean > 0.7
+    assert found.under["curve:0.05"].interval is not None
+
+
+def test_transformers_own_call_loads_it_with_its_tokenizer(folder: Path) -> None:
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(["w1 good w2", "bad w3"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, load_checkpoint(folder).student(**inputs).logits)
+
+
+def test_words_are_left_as_the_base_has_them(folder: Path, base: Path) -> None:
+    student = load_checkpoint(folder).student.get_input_embeddings()
+    assert torch.equal(student.weight, BertModel.from_pretrained(base).get_input_embeddings().weight)
+
+
+def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(folder)
+    size = pack(checkpoint, tmp_path / "student.safetensors")
+    assert size < (folder / "model.safetensors").stat().st_size / 3
+    model, section = unpack(tmp_path / "student.safetensors")
+    assert section == checkpoint.section
+    examples = GLUE["sst2"].splits(checkpoint.training).dev
+    torch.testing.assert_close(logits(model, examples), logits(checkpoint.student, examples), rtol=1e-4, atol=1e-4)
+
+
+def test_a_packed_student_is_refused_with_another_base_and_when_it_is_none(
+    folder: Path, base: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "student.safetensors"
+    pack(load_checkpoint(folder), path)
+    weights = base / "model.safetensors"
+    whole = weights.read_bytes()
+    try:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(InputError, match="the base is another one"):
+            unpack(path)
+    finally:
+        weights.write_bytes(whole)
+    (tmp_path / "other").write_bytes(whole)
+    with pytest.raises(DamagedFileError, match="not a packed student"):
+        unpack(tmp_path / "other")
