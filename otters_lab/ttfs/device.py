@@ -26,7 +26,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array, LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.code import ideal_table
-from otters_lab.ttfs.functional import read_table
+from otters_lab.ttfs.functional import level_index, mirrored, read_table
 from otters_lab.ttfs.layers import SiteShape, TTFSCode
 from otters_lab.ttfs.statistics import LevelCounter, SiteSummary, alarm_if_sparse
 
@@ -107,7 +107,8 @@ class Devices:
                 table = table + self._levels(runs[name], site)
             if offsets is not None:
                 table = table + self._levels(offsets[name], site)
-            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table)
+            ideal = runs is None and offsets is None
+            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table, ideal)
         return made
 
     def _levels(self, deviations: Array, site: TTFSCode) -> Tensor:
@@ -198,7 +199,7 @@ def generator(*key: int) -> torch.Generator:
 class SiteDevice:
     """One site's device for one batch; a `functional.Device`.
 
-    table [b, P, T + 1] holds T*O(t_k) of what is drawn a network, layer or line.
+    table [b, P, T + 1] holds T*O(t_k) of what is drawn a network, layer or line; `ideal` where nothing is.
     """
 
     devices: Devices
@@ -206,6 +207,7 @@ class SiteDevice:
     shape: SiteShape
     ids: tuple[int, ...]
     table: Tensor
+    ideal: bool = False
 
     def read(self, nominal: Tensor) -> Tensor:
         """Levels read for N [B, ..., lines], or [B, heads, tokens, d_in] of an attention."""
@@ -216,6 +218,8 @@ class SiteDevice:
         return levels
 
     def _from_table(self, nominal: Tensor) -> Tensor:
+        if self.ideal:
+            return nominal
         if nominal.dim() < 4 or self.table.shape[1] == 1:
             return read_table(self.table, nominal)
         batch, heads, _, width = nominal.shape
@@ -227,8 +231,8 @@ class SiteDevice:
     def _of_tokens(self, nominal: Tensor) -> Tensor:
         """Run-to-run deviations drawn for each token: of the layer, or of each line."""
         top = self.table.shape[-1] - 1
-        modes = self.devices.run_modes(top).to(nominal.dtype)
-        index = (top - nominal.abs()).long()
+        modes = mirrored(self.devices.run_modes(top).to(nominal.dtype))
+        index = level_index(nominal, top).reshape(-1)
         found = torch.zeros_like(nominal)
         # One token's reads stand in the last dimension but one; the lines of all heads belong to one token.
         per_token = (
@@ -246,8 +250,8 @@ class SiteDevice:
             drawn = z[:, :, m].expand(-1, -1, lines)
             if nominal.dim() == 4:
                 drawn = drawn.reshape(len(self.ids), tokens, nominal.shape[1], -1).transpose(1, 2)
-            found += mode[index] * drawn.reshape(nominal.shape)
-        return found * nominal.sign()
+            found += mode.index_select(0, index).reshape(nominal.shape).mul_(drawn.reshape(nominal.shape))
+        return found
 
     def disturb(self, sums: Tensor, nominal: Tensor, signs: Tensor) -> Tensor:
         """Sums [B, ..., out] with what single synapses add; signs [.., out, lines] are those they multiply with."""
@@ -260,7 +264,9 @@ class SiteDevice:
 
     def _of_runs(self, sums: Tensor, nominal: Tensor, top: int) -> Tensor:
         variance = self.devices.run_modes(top).square().sum(dim=0).to(nominal.dtype)
-        total = variance[(top - nominal.abs()).long()].sum(dim=-1, keepdim=True)
+        either = torch.cat([variance, variance[:-1].flip(0)])  # by N + T, a level's variance is that of both rails
+        each = either.index_select(0, level_index(nominal, top).reshape(-1)).reshape(nominal.shape)
+        total = each.sum(dim=-1, keepdim=True)
         heads, out = (sums.shape[1], sums.shape[-1]) if sums.dim() == 4 else (1, sums.shape[-1])
         per_token = sums.transpose(1, 2).flatten(2) if sums.dim() == 4 else sums.reshape(len(self.ids), -1, out)
         # Columns of outputs that are positions must not move with the padding: each head's are drawn at full width.
@@ -268,18 +274,19 @@ class SiteDevice:
         z = self._normals((per_token.shape[1], heads * width), self.number, nominal.dtype)
         z = z.reshape(len(self.ids), per_token.shape[1], heads, width)[..., :out]
         z = z.transpose(1, 2).reshape(sums.shape) if sums.dim() == 4 else z.reshape(sums.shape)
-        return z * total.sqrt()
+        return z.mul_(total.sqrt())
 
     def _of_devices(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:
-        modes = self.devices.device_modes(top).to(nominal.dtype)
-        index, sign = (top - nominal.abs()).long(), nominal.sign()
+        modes = mirrored(self.devices.device_modes(top).to(nominal.dtype))
+        index = level_index(nominal, top).reshape(-1)
         heads, d_in = self.shape.heads, self.shape.d_in or self.devices.max_tokens
         d_out = self.shape.d_out or self.devices.max_tokens
         shape = (len(modes), d_out, d_in) if signs.dim() == 2 else (len(modes), heads, d_out, d_in)
         Z = self.devices.fixed_normals(self.number, shape, nominal.dtype)[..., : signs.shape[-2], : signs.shape[-1]]
         found: Tensor | int = 0
         for mode, z in zip(modes, Z, strict=True):
-            found = found + torch.matmul(mode[index] * sign, (z * signs).transpose(-1, -2))
+            read = mode.index_select(0, index).reshape(nominal.shape)
+            found = found + torch.matmul(read, (z * signs).transpose(-1, -2))
         assert isinstance(found, Tensor)
         return found
 
