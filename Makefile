@@ -40,7 +40,7 @@ bench-sweeps: $(DRIVERS_VENV)/.installed
 bench-calibration: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_calibration.py --output tests/benchmarks/results/calibration.json
 
-# Speed and memory of ours, of the float model and of peers, in one run. Half an hour on two cores.
+# Speed and memory of ours, of the float model and of peers, in one run. An hour on two cores.
 PEERS_VENV ?= .venv-peers
 
 bench-ttfs: $(PEERS_VENV)/.installed
