@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration lint reference clean
+.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration bench-ttfs lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -39,6 +39,12 @@ bench-sweeps: $(DRIVERS_VENV)/.installed
 # Simulated chips through the fit: bias, efficiency, spreads and the coverage of their intervals. An hour on two cores.
 bench-calibration: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_calibration.py --output tests/benchmarks/results/calibration.json
+
+# Speed and memory of ours, of the float model and of peers, in one run. An hour on two cores.
+PEERS_VENV ?= .venv-peers
+
+bench-ttfs: $(PEERS_VENV)/.installed
+	$(PEERS_VENV)/bin/python tests/benchmarks/bench_ttfs.py --output tests/benchmarks/results/ttfs.json
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -73,5 +79,13 @@ $(DRIVERS_VENV)/.installed: pyproject.toml
 	$(DRIVERS_VENV)/bin/python -m pip install --quiet --editable ".[drivers]"
 	@touch $@
 
+# SpikingJelly brings torchvision and torchaudio for its data sets. A build of them for another torch than the one found
+# keeps transformers from being imported, and none of what is timed needs them.
+$(PEERS_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --editable ".[peers]"
+	$(PEERS_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DRIVERS_VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DRIVERS_VENV) $(PEERS_VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array, LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.code import ideal_table
-from otters_lab.ttfs.functional import read_table
+from otters_lab.ttfs.functional import level_index, mirrored, read_table
 from otters_lab.ttfs.layers import SiteShape, TTFSCode
 from otters_lab.ttfs.statistics import LevelCounter, SiteSummary, alarm_if_sparse
 
@@ -111,19 +111,21 @@ class Devices:
             check_levels(self.reader, site.top)
         runs = self._runs(lines, ids)
         offsets = self._device_offsets(lines)
+        late = self._late()
         made = {}
         for number, (name, site) in enumerate(found.items()):
             dtype = site.alpha.dtype
             table = torch.from_numpy(site.top * ideal_table(site.top)).to(dtype)[None, None]
             if runs is not None:
                 table = table + self._levels(runs[name], site)
-            elif isinstance(self.reader, DeviceReader):  # the mean alone: where reads come late it is not ideal
-                table = table + self._levels(self.reader.mean_levels() - self._ideal(), site)
+            elif late is not None:  # the mean alone
+                table = table + self._levels(late, site)
             if offsets is not None:
                 table = table + self._levels(offsets[name], site)
             if self._stuck and self.config.device_place != "synapse":
                 table = self._with_stuck(table, number, lines[name])
-            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table)
+            ideal = runs is None and offsets is None and late is None and not self._stuck
+            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table, ideal)
         return made
 
     def _levels(self, deviations: Array, site: TTFSCode) -> Tensor:
@@ -159,6 +161,13 @@ class Devices:
 
     def _lines(self, shape: SiteShape) -> int:
         return shape.heads * (shape.d_in or self.max_tokens)
+
+    def _late(self) -> Array | None:
+        """What the mean device differs by from the ideal one, [T + 1]: where reads come late, or after drift."""
+        if not isinstance(self.reader, DeviceReader):
+            return None
+        away = self.reader.mean_levels() - self._ideal()
+        return away if np.abs(away[:-1]).max() > 1e-9 else None
 
     def _ideal(self) -> Array:
         return ideal_table(self.reader.n_levels - 1)
@@ -241,7 +250,7 @@ def generator(*key: int) -> torch.Generator:
 class SiteDevice:
     """One site's device for one batch; a `functional.Device`.
 
-    table [b, P, T + 1] holds T*O(t_k) of what is drawn a network, layer or line.
+    table [b, P, T + 1] holds T*O(t_k) of what is drawn a network, layer or line; `ideal` where nothing is.
     """
 
     devices: Devices
@@ -249,6 +258,7 @@ class SiteDevice:
     shape: SiteShape
     ids: tuple[int, ...]
     table: Tensor
+    ideal: bool = False
 
     def read(self, nominal: Tensor) -> Tensor:
         """Levels read for N [B, ..., lines], or [B, heads, tokens, d_in] of an attention.
@@ -271,6 +281,8 @@ class SiteDevice:
         return levels
 
     def _from_table(self, nominal: Tensor) -> Tensor:
+        if self.ideal:
+            return nominal
         if nominal.dim() < 4 or self.table.shape[1] == 1:
             return read_table(self.table, nominal)
         batch, heads, _, width = nominal.shape
@@ -282,7 +294,7 @@ class SiteDevice:
     def _of_tokens(self, nominal: Tensor) -> Tensor:
         """Run-to-run deviations drawn for each token: of the layer, or of each of its lines."""
         config, top = self.devices.config, self.table.shape[-1] - 1
-        modes = self.devices.run_modes(top).to(nominal.dtype)
+        modes = mirrored(self.devices.run_modes(top).to(nominal.dtype))
         heads, width = self.shape.heads, self.shape.d_in or self.devices.max_tokens
         if config.run_place != "line":
             heads, width = 1, 1
@@ -290,12 +302,13 @@ class SiteDevice:
         site = _ALL_SITES if config.run_place == "network" else self.number
         z = self._normals((tokens, len(modes) * heads * width), site, nominal.dtype)
         z = z.reshape(batch, tokens, len(modes), heads, width)[..., : nominal.shape[-1]]
-        index = (top - nominal.abs()).long()
+        index = level_index(nominal, top).reshape(-1)
         found = torch.zeros_like(nominal)
         for m, mode in enumerate(modes):
             drawn = z[:, :, m].transpose(1, 2)  # [B, heads or 1, tokens, lines or 1]
-            found += mode[index] * (drawn if nominal.dim() == 4 else drawn.reshape(*nominal.shape[:-1], -1))
-        return found * nominal.sign()
+            drawn = drawn if nominal.dim() == 4 else drawn.reshape(*nominal.shape[:-1], -1)
+            found += mode.index_select(0, index).reshape(nominal.shape).mul_(drawn)
+        return found
 
     def moved(self, x: Tensor, alpha: Tensor) -> Tensor:
         """Values x as thresholds that are off see them: nearer to 0 where a threshold is too high."""
@@ -319,22 +332,25 @@ class SiteDevice:
 
     def _of_runs(self, sums: Tensor, nominal: Tensor, top: int) -> Tensor:
         variance = self.devices.run_modes(top).square().sum(dim=0).to(nominal.dtype)
-        total = variance[(top - nominal.abs()).long()].sum(dim=-1, keepdim=True)
+        either = torch.cat([variance, variance[:-1].flip(0)])  # by N + T, a level's variance is that of both rails
+        each = either.index_select(0, level_index(nominal, top).reshape(-1)).reshape(nominal.shape)
+        total = each.sum(dim=-1, keepdim=True)
         batch, tokens, out = len(self.ids), sums.shape[-2] if sums.dim() > 2 else 1, sums.shape[-1]
         heads = self.shape.heads if sums.dim() == 4 else 1
         # Outputs that are positions must not move with the padding: they are drawn at full width.
         width = self.shape.d_out or self.devices.max_tokens
         z = self._normals((tokens, heads * width), self.number, nominal.dtype)
-        z = z.reshape(batch, tokens, heads, width)[..., :out].transpose(1, 2)
-        return z.reshape(sums.shape) * total.sqrt()
+        z = z.reshape(batch, tokens, heads, width)[..., :out].transpose(1, 2).reshape(sums.shape)
+        return z * total.sqrt()
 
     def _of_devices(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:
-        modes = self.devices.device_modes(top).to(nominal.dtype)
-        index, sign = (top - nominal.abs()).long(), nominal.sign()
+        modes = mirrored(self.devices.device_modes(top).to(nominal.dtype))
+        index = level_index(nominal, top).reshape(-1)
         Z = self._cut(self.devices.fixed_normals(self.number, (len(modes), *self._array(signs)), nominal.dtype), signs)
         found = nominal.new_zeros(())
         for mode, z in zip(modes, Z, strict=True):
-            found = found + torch.matmul(mode[index] * sign, (z * signs).transpose(-1, -2))
+            charge = mode.index_select(0, index).reshape(nominal.shape)
+            found = found + torch.matmul(charge, (z * signs).transpose(-1, -2))
         return found
 
     def _of_stuck(self, nominal: Tensor, signs: Tensor, top: int) -> Tensor:

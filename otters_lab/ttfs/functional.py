@@ -24,8 +24,8 @@ from torch.autograd.function import Function
 Coding = Literal["two rails", "one rail", "shift"]
 WeightScale = Literal["row", "tensor"]
 
-# The largest float below one half: trunc(r + this) rounds half up for every r, while trunc(r + 0.5) takes the largest
-# float below one half to 1, since that sum itself is rounded up.
+# The largest float below one half: floor(r + this) rounds half up for every r >= 0, while floor(r + 0.5) takes the
+# largest float below one half to 1, since that sum itself is rounded up.
 _BELOW_HALF = {
     torch.float32: 0.5 - 2.0**-25,
     torch.float64: 0.5 - 2.0**-54,
@@ -56,9 +56,10 @@ def levels_of(x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | 
 
 
 def _rounded(ratio: Tensor, top: int, signed: bool) -> Tensor:
-    half = ratio.new_tensor(_BELOW_HALF[ratio.dtype])
+    # Vectorised throughout, as trunc, where and comparisons to bool are not: those cost as much as the products.
+    half = _BELOW_HALF[ratio.dtype]
     if signed:
-        return torch.copysign(half, ratio).add_(ratio).trunc_().clamp_(-top, top)
+        return ratio.abs().add_(half).floor_().clamp_(max=top).copysign_(ratio)
     return (ratio + half).floor_().clamp_(0, top)
 
 
@@ -68,20 +69,28 @@ def read_table(table: Tensor, nominal: Tensor) -> Tensor:
     `nominal` [B, ..., d] holds signed levels N. `table` [b, P, T + 1] holds T*O(t_k): b = B, each example has its own,
     or 1; P = 1, one device serves the whole site, or d, a device an input line (all reads of a sequence share it).
     """
-    top = table.shape[-1] - 1
-    batch, lines = nominal.shape[0], nominal.shape[-1]
-    index = (top - nominal.abs()).long().reshape(batch, -1, lines)
-    table = table.expand(batch, -1, -1)
-    if table.shape[1] == 1:
-        read = table[:, 0].gather(1, index.reshape(batch, -1))
-    else:
-        read = table.gather(2, index.transpose(1, 2)).transpose(1, 2)
-    return read.reshape(nominal.shape).mul_(nominal.sign())
+    signed, top = mirrored(table), table.shape[-1] - 1
+    index = level_index(nominal, top)
+    if signed.shape[:2].numel() > 1:
+        starts = torch.arange(signed.shape[:2].numel(), dtype=index.dtype, device=index.device) * signed.shape[2]
+        index = index.reshape(nominal.shape[0], -1, nominal.shape[-1]) + starts.reshape(*signed.shape[:2])[:, None]
+    return signed.reshape(-1).index_select(0, index.reshape(-1)).reshape(nominal.shape)
+
+
+def mirrored(table: Tensor) -> Tensor:
+    """[..., T + 1] by k as [..., 2*T + 1] by N + T: odd, f(-N) = -f(N), and 0 at silence."""
+    positive = table[..., :-1].flip(-1)
+    return torch.cat([-table[..., :-1], torch.zeros_like(table[..., :1]), positive], dim=-1)
+
+
+def level_index(nominal: Tensor, top: int) -> Tensor:
+    """N + T, int32: what a mirrored table is read by."""
+    return (nominal + top).int()
 
 
 def _inside(ratio: Tensor, top: int, signed: bool) -> Tensor:
-    """The clip mask c: where the quantiser does not saturate."""
-    return ratio.abs() <= top if signed else (ratio >= 0) & (ratio <= top)
+    """The clip mask c, 1 where the quantiser does not saturate, else 0."""
+    return ratio.clamp(-top if signed else 0, top).eq_(ratio)
 
 
 class _Fire(Function):
@@ -95,7 +104,7 @@ class _Fire(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, alpha, shift = ctx.saved_tensors
         ratio = (x if shift is None else x - shift) / alpha
-        to_x = torch.where(_inside(ratio, ctx.top, ctx.signed), grads[0], 0).div_(alpha)
+        to_x = _inside(ratio, ctx.top, ctx.signed).mul_(grads[0]).div_(alpha)
         to_shift = None if shift is None else -to_x.sum()
         return to_x, -_dot(to_x, ratio).to(alpha.dtype), to_shift, None, None
 
@@ -151,7 +160,7 @@ def weight_scale(weight: Tensor, per: WeightScale) -> Tensor:
 
 def weight_signs(weight: Tensor) -> Tensor:
     """B = sign(w) with sign(0) = +1, in the dtype of w."""
-    return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
+    return weight.detach().clone().ge_(0).mul_(2).sub_(1)
 
 
 class _BinaryValue(Function):
@@ -171,7 +180,7 @@ class _BinaryValue(Function):
 def _to_weight(to_value: Tensor, signs: Tensor, per: WeightScale) -> Tensor:
     along = to_value * signs
     share = along.mean(dim=1, keepdim=True) if per == "row" else along.mean()
-    return to_value + signs * share
+    return torch.addcmul(to_value, signs, share)
 
 
 def binary_value(weight: Tensor, per: WeightScale = "row") -> Tensor:
@@ -199,7 +208,8 @@ class _HybridLinear(Function):
         dtype: torch.dtype,
     ) -> Tensor:
         nominal = levels_of(x, alpha, top, signed, shift)
-        levels = (nominal if device is None else device.read(nominal)).to(dtype)
+        found = nominal if device is None else device.read(nominal)
+        levels = found.to(dtype)
         signs = (weight if per is None else weight_signs(weight)).to(dtype)
         scale = None if per is None else weight_scale(weight, per)
         sums = torch.nn.functional.linear(levels, signs)
@@ -207,6 +217,7 @@ class _HybridLinear(Function):
             sums = device.disturb(sums, nominal, signs)
         ctx.save_for_backward(x, alpha, shift, signs, scale, nominal.to(dtype) if nominal_weight_gradient else levels)
         ctx.top, ctx.signed, ctx.per, ctx.has_bias = top, signed, per, bias is not None
+        ctx.nominal = found is nominal or nominal_weight_gradient  # what was saved need not be worked out again
         return scaled(sums, signs, scale, bias, alpha, shift)
 
     @staticmethod
@@ -216,9 +227,10 @@ class _HybridLinear(Function):
         to_value = (rows if scale is None else rows * scale.to(rows.dtype)) @ signs  # dLoss/dv, v = alpha*N + shift
         to_value = to_value.to(x.dtype).reshape(x.shape)
         ratio = (x if shift is None else x - shift) / alpha
-        to_x = torch.where(_inside(ratio, ctx.top, ctx.signed), to_value, 0)
+        to_x = _inside(ratio, ctx.top, ctx.signed).mul_(to_value)
         to_shift = None if shift is None else to_value.sum() - to_x.sum()
-        to_alpha = (_dot(to_value, _rounded(ratio, ctx.top, ctx.signed)) - _dot(to_x, ratio)).to(alpha.dtype)
+        nominal = levels if ctx.nominal else _rounded(ratio, ctx.top, ctx.signed)
+        to_alpha = (_dot(to_value, nominal) - _dot(to_x, ratio)).to(alpha.dtype)
         to_weight = (rows.T @ levels.reshape(-1, levels.shape[-1])).to(alpha.dtype).mul_(alpha)
         if shift is not None:
             to_weight += shift * rows.sum(dim=0, dtype=alpha.dtype)[:, None]
@@ -292,7 +304,7 @@ class _State(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, scale = ctx.saved_tensors
-        return torch.where(x.abs() <= ctx.clip * scale, grads[0] / scale, 0).to(x.dtype), None, None
+        return x.abs().le_(ctx.clip * scale).mul_(grads[0] / scale), None, None
 
 
 def binary_state(x: Tensor, scale: Tensor, clip: float = 3.0) -> Tensor:
