@@ -400,7 +400,9 @@ def speed(given: argparse.Namespace, table: str, missing: dict[str, str]) -> lis
                     for name, variant in variants.items()
                     if mode == "forward" or variant.trains
                 }
+                wall, cpu = time.perf_counter(), time.process_time()
                 seconds = row(works, given.rounds)
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 floats = [name for name in works if name.startswith("float")]
                 fastest = min(floats, key=lambda name: statistics.median(s for s in seconds[name] if s is not None))
                 entry = {
@@ -408,6 +410,7 @@ def speed(given: argparse.Namespace, table: str, missing: dict[str, str]) -> lis
                     "mode": mode,
                     "dtype": dtype,
                     "threads": threads,
+                    "CPU seconds a second": round(cpu / wall, 2),  # short of the threads where others had the cores
                     "float": fastest,
                     "variants": digest(seconds, {"to float": fastest, "to QNN": "QNN"}),
                 }
@@ -421,7 +424,8 @@ def speed(given: argparse.Namespace, table: str, missing: dict[str, str]) -> lis
 
 def show(entry: dict[str, Any]) -> None:
     threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
-    print(f"\n{entry['table']}, {entry['mode']}, {entry['dtype']}, {threads}", file=sys.stderr)
+    cores = f"{entry['CPU seconds a second']} CPU s/s"
+    print("\n" + ", ".join([entry["table"], entry["mode"], entry["dtype"], threads, cores]), file=sys.stderr)
     for name, values in entry["variants"].items():
         print(
             f"  {name:42s}{values['ms']:10.1f} ms  {values['least']:9.1f} ..{values['largest']:9.1f}"
