@@ -236,9 +236,11 @@ def _split(rows: Array, counts: dict[str, int], *, together: bool) -> dict[str, 
 
 
 def _silent(modes: Array, scale: float) -> Tensor:
-    found = torch.from_numpy(np.array(modes) * scale)
+    """Modes in units of T*O, 0 at silence; those that move nothing are left out."""
+    found = np.array(modes) * scale
     found[:, -1] = 0.0
-    return found
+    size = np.linalg.norm(found, axis=1)
+    return torch.from_numpy(found[size > 1e-9 * size.max(initial=0.0)])
 
 
 def generator(*key: int) -> torch.Generator:
@@ -323,12 +325,13 @@ class SiteDevice:
     def disturb(self, sums: Tensor, nominal: Tensor, signs: Tensor) -> Tensor:
         """Sums [B, ..., out] with what single synapses add; signs [.., out, lines] are those they multiply with."""
         config, top = self.devices.config, self.table.shape[-1] - 1
-        if config.device_place == "synapse":
-            sums = sums + self._of_devices(nominal, signs, top).to(sums.dtype)
-            sums = sums + self._of_stuck(nominal, signs, top).to(sums.dtype)
-        if config.run_place == "synapse":
-            sums = sums + self._of_runs(sums, nominal, top).to(sums.dtype)
-        return sums
+        with torch.no_grad():  # in the forward value alone: keys and values are signs that gradients go through
+            noise = sums.new_zeros(())
+            if config.device_place == "synapse":
+                noise = noise + self._of_devices(nominal, signs, top) + self._of_stuck(nominal, signs, top)
+            if config.run_place == "synapse":
+                noise = noise + self._of_runs(sums, nominal, top)
+        return sums + noise.to(sums.dtype)
 
     def _of_runs(self, sums: Tensor, nominal: Tensor, top: int) -> Tensor:
         variance = self.devices.run_modes(top).square().sum(dim=0).to(nominal.dtype)

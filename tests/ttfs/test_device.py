@@ -236,6 +236,20 @@ def test_threshold_offsets_move_levels_both_ways_and_stay_with_their_neuron(bert
     assert np.corrcoef(moved.detach().numpy(), -deltas.numpy())[0, 1] > 0.98
 
 
+@pytest.mark.parametrize("place", ["run_place", "device_place"])
+def test_noise_of_single_synapses_sends_no_gradient_of_its_own(bert: Any, curve_reader: Any, place: str) -> None:
+    name = next(n for n, s in sites(bert).items() if s.shape.kind == "query")
+    rng = torch.Generator().manual_seed(0)
+    nominal = torch.randint(-15, 16, (2, 4, 5, 8), generator=rng).double()
+    keys = torch.randn(2, 4, 5, 8, generator=rng).sign().double().requires_grad_(True)
+    site = devices(curve_reader(run_sd=0.1, device_sd=0.1), **{place: "synapse"}).for_batch(bert, [0, 1])[name]
+    sums = nominal @ keys.transpose(-1, -2)
+    noisy = site.disturb(sums, nominal, keys)
+    assert not torch.equal(noisy, sums)
+    found, plain = (torch.autograd.grad(y.sum(), keys, retain_graph=True)[0] for y in (noisy, sums))
+    assert torch.equal(found, plain)
+
+
 def test_a_reader_without_covariances_of_its_own_is_described_by_its_draws(bert: Any, curve_reader: Any) -> None:
     class Plain:
         n_levels = 16
