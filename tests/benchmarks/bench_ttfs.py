@@ -32,16 +32,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from otters_lab.calibration.file import read_calibration
-from otters_lab.calibration.model import DeviceModel
-from otters_lab.calibration.readers import root
 from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import DeviceReader, Devices, NoiseConfig, using
+from otters_lab.ttfs.device import Devices, NoiseConfig, using
 from otters_lab.ttfs.functional import levels_of, scaled, weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
 
@@ -93,36 +90,8 @@ PEER_LINEARS = (
 )
 
 
-@dataclass(frozen=True)
-class Linearised:
-    """A reader with the covariances of a device model, to first order, where the sampled one has none of its own."""
-
-    model: DeviceModel
-    n_levels: int
-    devices: bool
-
-    def read(self, n: int, seed: tuple[int, ...]) -> Any:
-        return self.model.reader(self.n_levels).read(n, seed)
-
-    def for_run(self, seed: tuple[int, ...]) -> Any:
-        return self
-
-    def run_modes(self) -> Any:
-        return (self.model.sensitivity(self.n_levels) @ root(self.model.run_to_run)).T
-
-    def device_modes(self) -> Any:
-        kept = 3 if self.devices else 0
-        return (self.model.sensitivity(self.n_levels) @ root(self.model.device_to_device)).T[:kept]
-
-    def device_deviations(self, n: int, seed: tuple[int, ...]) -> Any:
-        modes = self.device_modes()
-        return np.random.default_rng(seed).standard_normal((n, len(modes))) @ modes
-
-
 def reader(devices: bool) -> Any:
-    model = read_calibration(CALIBRATION).device_model()
-    sampled = model.reader(2**BITS, devices=devices)
-    return sampled if isinstance(sampled, DeviceReader) else Linearised(model, 2**BITS, devices)
+    return read_calibration(CALIBRATION).device_model().reader(2**BITS, devices=devices)
 
 
 def with_devices(module: nn.Module, run: Run, name: str) -> Run:
