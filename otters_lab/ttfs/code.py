@@ -9,11 +9,9 @@ negative one the negative rail, never both.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from otters_lab.core.protocols import Array
 
-Ints = npt.NDArray[np.int64]
 MIN_BITS, MAX_BITS = 2, 6
 
 
@@ -28,26 +26,6 @@ def top_level(bits: int) -> int:
     if not MIN_BITS <= bits <= MAX_BITS:
         raise ValueError(f"found {bits} bits, expected {MIN_BITS} to {MAX_BITS}")
     return 2**bits - 1
-
-
-def time_index(level: Ints, top: int) -> Ints:
-    """k = T - m of levels m = 0..T; silence (m = 0) is k = T."""
-    return top - level
-
-
-def level_at(index: Ints, top: int) -> Ints:
-    """m = T - k of time indices k = 0..T."""
-    return top - index
-
-
-def to_rails(signed_level: Ints) -> tuple[Ints, Ints]:
-    """Signed levels -T..T as the levels 0..T of the (positive, negative) rail; at most one of them is not silent."""
-    return np.maximum(signed_level, 0), np.maximum(-signed_level, 0)
-
-
-def from_rails(positive: Ints, negative: Ints) -> Ints:
-    """The signed level of two rails' levels."""
-    return positive - negative
 
 
 def ideal_table(top: int) -> Array:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from otters_lab.core.errors import InputError
-from otters_lab.ttfs.code import Ints
 from otters_lab.ttfs.functional import weight_scale, weight_signs
 from otters_lab.ttfs.layers import Machine, SignNeurons, TTFSCode, TTFSLinear
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

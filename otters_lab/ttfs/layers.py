@@ -68,7 +68,7 @@ class TTFSCode(nn.Module):
 
     `alpha` [] and, for the coding "shift", `shift` [] are learned. `device` is what the lines are read from in this
     forward pass (None: the ideal device), `machine` what computes it (None: floats, with gradients); both are state of
-    the pass, not of the model, and are set by `device.using` and `machine.running_on`.
+    the pass, not of the model, and are set by `device.using` and `exact.running_on`.
     """
 
     def __init__(self, shape: SiteShape, bits: int, coding: Coding) -> None:

@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from otters_lab.core.protocols import LevelReader
-from otters_lab.ttfs.code import (
-    IdealReader,
-    from_rails,
-    ideal_table,
-    level_at,
-    time_index,
-    to_rails,
-    top_level,
-)
+from otters_lab.ttfs.code import IdealReader, ideal_table, top_level
 
 
 @pytest.mark.parametrize("bits", range(2, 7))
@@ -25,19 +17,6 @@ def test_the_ideal_table_times_T_is_the_integers_exactly(bits: int) -> None:
 def test_bits_outside_two_to_six_are_refused(bits: int) -> None:
     with pytest.raises(ValueError, match="expected 2 to 6"):
         top_level(bits)
-
-
-def test_time_and_level_mirror_each_other_and_silence_is_the_window_s_end() -> None:
-    levels = np.arange(16)
-    assert (level_at(time_index(levels, 15), 15) == levels).all()
-    assert time_index(np.array([15, 1, 0]), 15).tolist() == [0, 14, 15]
-
-
-def test_a_signed_level_uses_one_rail_and_comes_back_whole() -> None:
-    levels = np.arange(-15, 16)
-    positive, negative = to_rails(levels)
-    assert (positive * negative == 0).all()
-    assert (from_rails(positive, negative) == levels).all()
 
 
 def test_the_ideal_reader_reads_the_ideal_table_whatever_the_seed() -> None:
