@@ -112,6 +112,42 @@ def _refit(
     return None
 
 
+def ablate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint: the trunk of all arms.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A JSON file an arm and seed.")],
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", metavar="C", help="Other devices than it was trained on.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Further steps of each arm.", min=1)] = 500,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds 0 to N - 1.", min=1)] = 1,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data; default as trained.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What hybrid training buys: arms branch from one trunk, with equal steps, and meet the same devices."""
+    from otters_lab.workflows.networks import ablate_checkpoint
+
+    found = ablate_checkpoint(
+        checkpoint, out, calibration_path=calibration, steps=steps, runs=runs, seeds=range(seeds), data=data
+    )
+    if as_json:
+        return print_json({"arms": [result.model_dump() for result in found]})
+    rows = [
+        (
+            result.arm,
+            str(result.seed),
+            f"{result.clean:.2%}",
+            f"{result.under.mean:.2%}" + ("" if result.under.sd is None else f" +- {result.under.sd:.2%}"),
+            f"{result.seconds:.0f} s",
+        )
+        for result in found
+    ]
+    print_table(("arm", "seed", f"{found[0].metric}, clean", "under the device", "training"), rows)
+    return None
+
+
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint.")],
     calibration: Annotated[
@@ -322,5 +358,6 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("train")(train)
     app.command("evaluate")(evaluate)
+    app.command("ablate")(ablate)
     app.command("energy")(energy)
     app.command("demo")(demo)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from scipy.stats import t as student_t
+from transformers import PreTrainedModel
 
 from otters_lab.core.log import progress
 from otters_lab.core.protocols import LevelReader
@@ -86,7 +87,16 @@ def evaluate(
         teacher = logits(checkpoint.teacher, examples)
         quantised, spiking = logits(student, examples), logits(student, examples, ideal)
         under = {
-            name: _noisy(checkpoint, examples, name, reader, runs, seed, noise or section.code.noise)
+            name: score_under(
+                student,
+                examples,
+                task.metrics[0],
+                reader,
+                noise or section.code.noise,
+                runs=runs,
+                seed=seed,
+                name=name,
+            )
             for name, reader in readers.items()
         }
     return EvaluationResult(
@@ -103,21 +113,23 @@ def evaluate(
     )
 
 
-def _noisy(
-    checkpoint: Checkpoint,
+def score_under(
+    model: PreTrainedModel,
     examples: Examples,
-    name: str,
+    metric: str,
     reader: LevelReader,
+    noise: NoiseConfig,
+    *,
     runs: int,
     seed: int,
-    noise: NoiseConfig,
+    name: str = "device",
 ) -> NoisyScore:
-    metrics = find_task(checkpoint.section.task).metrics[:1]
+    """A network's score in `runs` draws of a kind of device; run r is drawn by (seed, r)."""
     found = []
     with progress(f"evaluate, {name}", runs) as advance:
         for run in range(runs):
             devices = Devices(reader, (seed, EVALUATION_NOISE, run), noise)
-            found.append(scores(metrics, logits(checkpoint.student, examples, devices), examples.y)[metrics[0]])
+            found.append(scores((metric,), logits(model, examples, devices), examples.y)[metric])
             advance(1)
     return noisy_score(found)
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, new_header, reference
@@ -15,12 +17,11 @@ from otters_lab.training.checkpoint import Checkpoint, write_checkpoint
 from otters_lab.training.checkpoint_files import LOG, PROVENANCE
 from otters_lab.training.config import StageConfig
 from otters_lab.training.distill import Lesson, distil
-from otters_lab.training.evaluate import NoisyScore, noisy_score
-from otters_lab.training.loop import EVALUATION_NOISE, Log
-from otters_lab.training.measure import logits, score, torch_threads
-from otters_lab.training.metrics import scores
+from otters_lab.training.evaluate import NoisyScore, score_under
+from otters_lab.training.loop import Log
+from otters_lab.training.measure import score, torch_threads
 from otters_lab.training.tasks import find_task
-from otters_lab.ttfs.device import Devices, counting, summaries
+from otters_lab.ttfs.device import counting, summaries
 
 OLD_CHIP, OLD_TIMES, RETIMED, ADAPTED = "old chip", "new chip, old times", "new chip, re-timed", "re-timed and adapted"
 
@@ -73,13 +74,8 @@ def refit(
     )  # fmt: skip
     config = config.model_copy(update={"stages": [stage]})
 
-    def under(model: object, reader: LevelReader) -> NoisyScore:
-        found = []
-        for run in range(runs):
-            devices = Devices(reader, (seed, EVALUATION_NOISE, run), section.code.noise)
-            whole = logits(model, data.test, devices)  # type: ignore[arg-type]  # both are converted models
-            found.append(scores(task.metrics[:1], whole, data.test.y)[task.metrics[0]])
-        return noisy_score(found)
+    def under(model: PreTrainedModel, reader: LevelReader) -> NoisyScore:
+        return score_under(model, data.test, task.metrics[0], reader, section.code.noise, runs=runs, seed=seed)
 
     with torch_threads(config.threads):
         found = {name: under(checkpoint.student, readers[name]) for name in (OLD_CHIP, OLD_TIMES, RETIMED)}

@@ -21,6 +21,7 @@ from otters_lab.core.provenance import new_header, reference, write_sidecar
 from otters_lab.energy.constants import MEAN_HOPS
 from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
+from otters_lab.training.ablation import GAUSSIAN, MEASURED, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import ReadingConfig, read_config
@@ -113,8 +114,7 @@ def refit_checkpoint(
     """
     checkpoint = load_checkpoint(folder)
     if data is not None:
-        config = {**checkpoint.header.config, "data": str(data)}
-        checkpoint = replace(checkpoint, header=checkpoint.header.model_copy(update={"config": config}))
+        checkpoint = _with_data(checkpoint, data)
     old, new = embedded_calibration(checkpoint), usable_calibration(calibration_path)
     levels, how = 2**checkpoint.section.code.bits, checkpoint.training.reading
     readers = {
@@ -124,6 +124,42 @@ def refit_checkpoint(
     }
     told = reference(calibration_path, "calibration", new.header.uid)
     return refit(checkpoint, readers, (calibration_path, told), out, steps=steps, weights=weights, runs=runs)
+
+
+def ablate_checkpoint(
+    folder: Path,
+    out: Path,
+    *,
+    calibration_path: Path | None = None,
+    steps: int = 500,
+    runs: int = 20,
+    seeds: Sequence[int] = (0,),
+    data: Path | None = None,
+) -> list[ArmResult]:
+    """Branches the arms of `training.ablation` from a trained network, once a seed; results lie in `out`, a file each.
+
+    The measured device is the calibration given, else the one the network was trained on, with its devices drawn.
+    Gaussian noise has 10 % of the full scale on each level, as the first paper's hardware-aware training.
+
+    Raises
+    ------
+    InputError, DamagedFileError, RefusedError
+        for a checkpoint or calibration that cannot be used, or data that is not there.
+    """
+    checkpoint = load_checkpoint(folder)
+    if data is not None:
+        checkpoint = _with_data(checkpoint, data)
+    calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
+    levels = 2**checkpoint.section.code.bits
+    sampled = sampled_readers(calibration.device_model(), levels, checkpoint.training.reading)
+    readers: dict[str, LevelReader] = {MEASURED: sampled[WITH_DEVICES], GAUSSIAN: plain_noise("level:0.1", levels)}
+    return [result for seed in seeds for result in ablate(checkpoint, readers, out, steps=steps, runs=runs, seed=seed)]
+
+
+def _with_data(checkpoint: Checkpoint, data: Path) -> Checkpoint:
+    """The checkpoint as if it had been trained on data in another folder."""
+    config = {**checkpoint.header.config, "data": str(data)}
+    return replace(checkpoint, header=checkpoint.header.model_copy(update={"config": config}))
 
 
 def at_old_times(old: Calibration, new: Calibration, n_levels: int, first_read_s: float = 0.0) -> SampledLevels:

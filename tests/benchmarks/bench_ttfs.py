@@ -540,9 +540,7 @@ def main() -> None:
         measure_memory(*given.memory_of)
         return
     missing = missing_peers()
-    script = "tests/benchmarks/bench_ttfs.py --output tests/benchmarks/results/ttfs.json"
     record: dict[str, Any] = {
-        "command": f"OMP_WAIT_POLICY=PASSIVE python {script}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),
@@ -550,15 +548,21 @@ def main() -> None:
         "origin": "synthetic",
         "shape": {"layers": LAYERS, "hidden": HIDDEN, "heads": HEADS, "feed-forward": WIDE, "batch": BATCH,
                   "length": LENGTH, "bits": BITS, "lines that are positions": LENGTH},
-        "rounds": given.rounds,
         "checks": same_ticks(),
     }  # fmt: skip
+    if given.output and given.output.exists():  # parts that are not measured now stay as they are, with their command
+        record = {**json.loads(given.output.read_text()), **record}
+    made = {"command": " ".join(["python", *sys.argv]), "rounds": given.rounds}
     if "memory" in given.parts:
-        record["peak memory of a step, one thread"] = memory(given, missing)
+        record["peak memory of a step, one thread"] = {**made, "tables": memory(given, missing)}
     if "speed" in given.parts:
-        record["speed"] = [entry for table in given.tables for entry in speed(given, table, missing)]
+        now = [{**made, **entry} for table in given.tables for entry in speed(given, table, missing)]
+        keys = ("table", "mode", "dtype", "threads")
+        measured = [[entry[key] for key in keys] for entry in now]
+        kept = [entry for entry in record.get("speed", []) if [entry[key] for key in keys] not in measured]
+        record["speed"] = kept + now
     if "compile" in given.parts:
-        record["torch.compile"] = compiled(given.rounds)
+        record["torch.compile"] = {**made, **compiled(given.rounds)}
     text = json.dumps(record, indent=2) + "\n"
     if given.output:
         given.output.write_text(text)

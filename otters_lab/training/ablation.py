@@ -1,0 +1,122 @@
+"""What each part of hybrid training buys: arms that branch from one trunk, with equal steps, batches and devices."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from otters_lab.core.files import pretty_json, write_atomically
+from otters_lab.core.log import logger
+from otters_lab.core.protocols import LevelReader
+from otters_lab.core.tomlfile import StrictModel
+from otters_lab.training.checkpoint import Checkpoint
+from otters_lab.training.config import StageConfig
+from otters_lab.training.distill import Lesson, distil
+from otters_lab.training.evaluate import NoisyScore, score_under
+from otters_lab.training.loop import Log
+from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.tasks import find_task
+from otters_lab.ttfs.code import IdealReader
+from otters_lab.ttfs.device import NoiseConfig, Place
+
+MEASURED, GAUSSIAN, IDEAL = "measured", "gaussian", "ideal"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on from the trunk: under which devices (None: as a quantised network), at which place."""
+
+    reader: str | None
+    place: Place = "layer"
+
+
+ARMS: Mapping[str, Arm] = {
+    "QNN": Arm(None),
+    "hybrid, ideal device": Arm(IDEAL),
+    "hybrid, measured noise a layer": Arm(MEASURED),
+    "hybrid, measured noise a line": Arm(MEASURED, "line"),
+    "hybrid, measured noise a synapse": Arm(MEASURED, "synapse"),
+    "hybrid, Gaussian noise on each level (HAT)": Arm(GAUSSIAN),
+}
+
+
+class ArmResult(StrictModel):
+    """One arm's network on the private test part: as a quantised network, and under the measured device."""
+
+    arm: str
+    seed: int
+    steps: int
+    seconds: float
+    metric: str
+    clean: float
+    under: NoisyScore
+
+
+def ablate(
+    trunk: Checkpoint,
+    readers: Mapping[str, LevelReader],
+    folder: Path,
+    *,
+    steps: int = 500,
+    lr: float = 2e-4,
+    runs: int = 20,
+    seed: int = 0,
+    arms: Mapping[str, Arm] = ARMS,
+) -> list[ArmResult]:
+    """Goes on from a trunk by each arm, and scores all under the same draws of `readers["measured"]`.
+
+    The trunk itself, "QNN converted", is scored too. Each result is a JSON file in `folder`; arms that have theirs are
+    not run again. `seed` decides batches, training noise and the devices that are scored.
+
+    Raises
+    ------
+    InputError
+        if the task's data is not there.
+    """
+    section = trunk.section
+    task = find_task(section.task)
+    data = task.splits(trunk.training)
+    known = {**readers, IDEAL: IdealReader(section.code.bits)}
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name, arm in {"QNN converted (the trunk)": None, **arms}.items():
+        path = folder / f"{_slug(name)}-{seed}.json"
+        if path.exists():
+            found.append(ArmResult.model_validate_json(path.read_text()))
+            continue
+        student, began_s = copy.deepcopy(trunk.student), time.monotonic()
+        with torch_threads(trunk.training.threads):
+            if arm is not None:
+                stage = StageConfig(
+                    name=name, steps=steps, lr=lr, weights=True, states=True, noise=0.0 if arm.reader is None else 1.0
+                )
+                noise = section.code.noise.model_copy(update={"run_place": arm.place})
+                code = section.code.model_copy(update={"noise": noise})
+                config = trunk.training.model_copy(update={"stages": [stage], "code": code, "seed": seed})
+                reader = known[arm.reader or IDEAL]
+                lesson = Lesson(task, student, trunk.teacher, data, reader, config, (True, True, True))
+                with tempfile.TemporaryDirectory() as scratch:
+                    distil(lesson, Log(Path(scratch) / "log"))
+            seconds = time.monotonic() - began_s
+            metric, device = task.metrics[0], readers[MEASURED]
+            result = ArmResult(
+                arm=name,
+                seed=seed,
+                steps=0 if arm is None else steps,
+                seconds=round(seconds, 1),
+                metric=metric,
+                clean=score(student, data.test, task.metrics),
+                under=score_under(student, data.test, metric, device, NoiseConfig(), runs=runs, seed=seed, name=name),
+            )
+        write_atomically(path, pretty_json(result.model_dump()))
+        logger.info("%s: %.4f clean, %.4f under the measured device", name, result.clean, result.under.mean)
+        found.append(result)
+    return found
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")

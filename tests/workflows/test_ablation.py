@@ -1,0 +1,40 @@
+"""Arms of an ablation: equal but for what they learn under, scored on the same draws, and not run twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, ablate
+from otters_lab.training.checkpoint import load_checkpoint
+from otters_lab.training.config import ShapeConfig, StageConfig, TeacherConfig, TrainingConfig
+from otters_lab.training.train import train
+from otters_lab.ttfs.plain_noise import PlainNoise
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = TrainingConfig(
+        shape=ShapeConfig(hidden=32, layers=1, heads=2, feed_forward=48),
+        teacher=TeacherConfig(steps=200, lr=3e-3),
+        stages=[StageConfig(name="all", steps=60, lr=4e-3, weights=True, states=True)],
+    )
+    return train("digits", PlainNoise("curve", 0.1, 16), tmp_path_factory.mktemp("trunk") / "net", config).folder
+
+
+def test_all_arms_branch_from_one_trunk_and_an_ideal_device_is_the_quantised_network(
+    trunk: Path, tmp_path: Path
+) -> None:
+    readers = {MEASURED: PlainNoise("curve", 0.3, 16), GAUSSIAN: PlainNoise("level", 0.1, 16)}
+    checkpoint = load_checkpoint(trunk)
+    before = {name: tensor.clone() for name, tensor in checkpoint.student.state_dict().items()}
+    found = {result.arm: result for result in ablate(checkpoint, readers, tmp_path, steps=30, runs=2)}
+    assert list(found) == ["QNN converted (the trunk)", *ARMS]
+    assert all(tensor.equal(before[name]) for name, tensor in checkpoint.student.state_dict().items())
+    plain, ideal = found["QNN"], found["hybrid, ideal device"]
+    assert (plain.clean, plain.under) == (ideal.clean, ideal.under), "the same bits, and the same draws"
+    assert len({result.under.mean for result in found.values()}) > 3
+    assert len(list(tmp_path.glob("*.json"))) == len(found)
+    again = {result.arm: result for result in ablate(checkpoint, readers, tmp_path, steps=30, runs=2)}
+    assert again == found, "times and all: nothing was run again"
