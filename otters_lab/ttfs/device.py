@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -111,7 +112,7 @@ class Devices:
             check_levels(self.reader, site.top)
         runs = self._runs(lines, ids)
         offsets = self._device_offsets(lines)
-        late = self._late()
+        late, seeds = self._late(), self._seeds(ids, len(found))
         made = {}
         for number, (name, site) in enumerate(found.items()):
             dtype = site.alpha.dtype
@@ -125,7 +126,7 @@ class Devices:
             if self._stuck and self.config.device_place != "synapse":
                 table = self._with_stuck(table, number, lines[name])
             ideal = runs is None and offsets is None and late is None and not self._stuck
-            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table, ideal)
+            made[name] = SiteDevice(self, number, site.shape, tuple(ids), table, ideal, seeds)
         return made
 
     def _levels(self, deviations: Array, site: TTFSCode) -> Tensor:
@@ -161,6 +162,14 @@ class Devices:
 
     def _lines(self, shape: SiteShape) -> int:
         return shape.heads * (shape.d_in or self.max_tokens)
+
+    def _seeds(self, ids: Sequence[int], sites: int) -> npt.NDArray[np.uint64] | None:
+        """Seeds [B, 1 + sites] of what is drawn token by token: for all sites together, then for each."""
+        if self.config.run_place != "synapse" and self.config.run_time != "token":
+            return None
+        run = self.config.run_time == "run"
+        keys = [(*self.seed, _RUNS)] * len(ids) if run else [(*self.seed, _RUNS, int(i)) for i in ids]
+        return np.stack([np.random.SeedSequence(key).generate_state(1 + sites, np.uint64) >> 1 for key in keys])
 
     def _late(self) -> Array | None:
         """What the mean device differs by from the ideal one, [T + 1]: where reads come late, or after drift."""
@@ -261,6 +270,7 @@ class SiteDevice:
     ids: tuple[int, ...]
     table: Tensor
     ideal: bool = False
+    seeds: npt.NDArray[np.uint64] | None = None
 
     def read(self, nominal: Tensor) -> Tensor:
         """Levels read for N [B, ..., lines], or [B, heads, tokens, d_in] of an attention.
@@ -379,10 +389,10 @@ class SiteDevice:
         # torch fills in sixteens: a row that is a multiple of that long does not depend on how many follow.
         padded = -(-n // 16) * 16
         made = torch.empty(len(self.ids), tokens, padded, dtype=dtype)
-        run = self.devices.config.run_time == "run"
-        for row, i in enumerate(self.ids):
-            key = (*self.devices.seed, _RUNS, site + 1) if run else (*self.devices.seed, _RUNS, int(i), site + 1)
-            made[row].normal_(generator=generator(*key))
+        assert self.seeds is not None  # who draws by tokens has them
+        rng = torch.Generator()
+        for row, seed in enumerate(self.seeds[:, site + 1].tolist()):
+            made[row].normal_(generator=rng.manual_seed(seed))
         return made[..., :n]
 
 
