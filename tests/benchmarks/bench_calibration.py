@@ -227,6 +227,31 @@ def cramer_rao(case: Case) -> tuple[Any, Any]:
     return np.sqrt(np.diag(V) + shift**2 / information), V @ J.T @ np.linalg.solve(C, bump)
 
 
+def correlation_sampling_error(case: Case) -> list[float]:
+    """sd that the best estimate of each run-to-run correlation has, of the runs there are and their estimation noise.
+
+    Of S - V, with S the covariance of the fitted runs (Wishart) and V that of the fits, known: the delta method.
+    """
+    J, _, _, edge = derivatives(case)
+    C = NOISE[BEFORE:, BEFORE:] + case.jitter**2 * np.outer(edge, edge)
+    R = RUN_CORRELATION * np.outer(RUN_SD, RUN_SD)
+    S = R + np.linalg.inv(J.T @ np.linalg.solve(C, J))
+    dof, found = case.devices * (case.repeats - 1), []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        r, step, slopes = R[i, j] / np.sqrt(R[i, i] * R[j, j]), 1e-9, {}
+        for a, b in ((i, i), (j, j), (i, j)):
+            moved = R.copy()
+            moved[a, b] = moved[b, a] = R[a, b] + step
+            slopes[a, b] = (moved[i, j] / np.sqrt(moved[i, i] * moved[j, j]) - r) / step
+        variance = sum(
+            x * y * (S[a, d] * S[b, e] + S[a, e] * S[b, d]) / dof
+            for (a, b), x in slopes.items()
+            for (d, e), y in slopes.items()
+        )
+        found.append(round(float(variance) ** 0.5, 4))
+    return found
+
+
 def judge_large(job: tuple[Case, int]) -> dict[str, Any]:
     """One large chip."""
     case, seed = job
@@ -402,6 +427,8 @@ def main() -> None:
                 "command": command,
                 **(summarise_large if large else summarise_small)(results),
             }
+            if large and not case.mode_sd and not case.tail:
+                summary["correlation_sampling_error"] = correlation_sampling_error(case)
             report["cases"][name] = summary
             print(name, json.dumps(summary), file=sys.stderr, flush=True)
             if options.output:
