@@ -53,7 +53,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return process.communicate()[0].strip()
 
 
-@pytest.mark.parametrize("stage", ["teacher", "activations", "all"])
+@pytest.mark.parametrize(
+    "stage",
+    ["all", pytest.param("teacher", marks=pytest.mark.long), pytest.param("activations", marks=pytest.mark.long)],
+)
 def test_kill_9_in_a_stage_and_the_same_call_again_give_the_undisturbed_run(
     tmp_path: Path, undisturbed: str, stage: str
 ) -> None:
