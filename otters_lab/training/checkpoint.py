@@ -122,7 +122,8 @@ def write_checkpoint(
 
 def _write_model(folder: Path, model: PreTrainedModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    with quietly():
+        model.save_pretrained(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
