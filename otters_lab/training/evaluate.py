@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -63,12 +62,11 @@ def evaluate(
     threads: int = 1,
     part: Part = "test",
     noise: NoiseConfig | None = None,
-    data: Path | None = None,
 ) -> EvaluationResult:
     """Scores a checkpoint on one part of its task; each reader is a kind of device, by name.
 
     Run-to-run noise and devices have the place and time of `noise`, else of the network's own `code.noise`. The draws
-    of run r are decided by (seed, r, site, example) alone. `data` is the folder of the tasks, if not that of training.
+    of run r are decided by (seed, r, site, example) alone.
 
     Raises
     ------
@@ -78,10 +76,8 @@ def evaluate(
     section, student = checkpoint.section, checkpoint.student
     for reader in readers.values():
         check_levels(reader, top_level(section.code.bits))
-    task, training = find_task(section.task), checkpoint.training
-    if data is not None:
-        training = training.model_copy(update={"data": str(data)})
-    examples: Examples = getattr(task.splits(training), part)
+    task = find_task(section.task)
+    examples: Examples = getattr(task.splits(checkpoint.training), part)
     ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
         teacher = logits(checkpoint.teacher, examples)

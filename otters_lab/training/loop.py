@@ -69,7 +69,7 @@ def run_steps(
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
     peaks = [group["lr"] for group in optimiser.param_groups]
     parameters = [parameter for group in groups for parameter in group["params"]]
-    first = 0 if state is None else state.restore(name, steps, model, optimiser, log)
+    first = 0 if state is None else state.restore(name, model, optimiser, log)
     with progress(name, steps) as advance, torch.random.fork_rng(devices=[]):
         advance(first)
         for step in range(first, steps):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,8 @@ class RunState:
         self._every_s = every_s
         self._saved_s = time.monotonic()
 
-    def restore(self, stage: str, steps: int, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log) -> int:
-        """Puts back what was saved of a stage; returns the step to go on with (`steps` where it is done)."""
+    def restore(self, stage: str, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log) -> int:
+        """Puts back what was saved of a stage; returns the step to go on with (the last one's where it is done)."""
         for name in (f"{stage}.done", "running"):
             path = self._folder / f"{name}.safetensors"
             if not path.exists():
@@ -62,10 +61,6 @@ class RunState:
         path = self._folder / (f"{stage}.done.safetensors" if done else "running.safetensors")
         write_atomically(path, tensors_to_bytes(tensors, metadata={"about": about}))
         self._saved_s = time.monotonic()
-
-    def drop(self) -> None:
-        """Removes the run's files: the checkpoint is written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _metadata(saved: bytes) -> dict[str, str]:

@@ -30,10 +30,9 @@ def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> 
 
 
 def train_teacher(
-    task: Task, data: Splits, config: TrainingConfig, log: Log, state: RunState | None = None
+    task: Task, model: PreTrainedModel, data: Splits, config: TrainingConfig, log: Log, state: RunState | None = None
 ) -> PreTrainedModel:
-    """A trained teacher, in eval mode."""
-    model = task.new_teacher(config)
+    """The model trained on the task's labels, in eval mode."""
     settings, batches = config.teacher, training_batches(task, data.train, config)
     model.train()
 

@@ -64,7 +64,7 @@ def train(
     task = find_task(task_name)
     config = config or task.defaults()
     check_levels(reader, top_level(config.code.bits))
-    task.new_teacher(config)  # refuses now what it would refuse later
+    untrained = task.new_teacher(config)  # refuses before any file is touched
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
@@ -75,7 +75,7 @@ def train(
     state = RunState(out / RUNNING, decides)
     with torch_threads(config.threads):
         started_s = time.monotonic()
-        teacher = train_teacher(task, data, config, log, state)
+        teacher = train_teacher(task, untrained, data, config, log, state)
         teacher_validation = score(teacher, data.validation, task.metrics)
         log.write(stage="teacher", validation=teacher_validation)
         teacher_done_s = time.monotonic()

@@ -112,9 +112,7 @@ def refit_checkpoint(
     InputError, DamagedFileError, RefusedError
         for a checkpoint or calibration that cannot be used, or data that is not there.
     """
-    checkpoint = load_checkpoint(folder)
-    if data is not None:
-        checkpoint = _with_data(checkpoint, data)
+    checkpoint = _loaded(folder, data)
     old, new = embedded_calibration(checkpoint), usable_calibration(calibration_path)
     levels, how = 2**checkpoint.section.code.bits, checkpoint.training.reading
     readers = {
@@ -146,9 +144,7 @@ def ablate_checkpoint(
     InputError, DamagedFileError, RefusedError
         for a checkpoint or calibration that cannot be used, or data that is not there.
     """
-    checkpoint = load_checkpoint(folder)
-    if data is not None:
-        checkpoint = _with_data(checkpoint, data)
+    checkpoint = _loaded(folder, data)
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
     levels = 2**checkpoint.section.code.bits
     sampled = sampled_readers(calibration.device_model(), levels, checkpoint.training.reading)
@@ -156,8 +152,11 @@ def ablate_checkpoint(
     return [result for seed in seeds for result in ablate(checkpoint, readers, out, steps=steps, runs=runs, seed=seed)]
 
 
-def _with_data(checkpoint: Checkpoint, data: Path) -> Checkpoint:
-    """The checkpoint as if it had been trained on data in another folder."""
+def _loaded(folder: Path, data: Path | None) -> Checkpoint:
+    """A checkpoint, as if it had been trained on data in another folder where one is given."""
+    checkpoint = load_checkpoint(folder)
+    if data is None:
+        return checkpoint
     config = {**checkpoint.header.config, "data": str(data)}
     return replace(checkpoint, header=checkpoint.header.model_copy(update={"config": config}))
 
@@ -220,25 +219,23 @@ def evaluate_checkpoint(
     DamagedFileError, RefusedError
         for damaged files and failed gates.
     """
-    checkpoint = load_checkpoint(folder)
+    checkpoint = _loaded(folder, data)
+    levels = 2**checkpoint.section.code.bits
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
     how = ReadingConfig(**{**checkpoint.header.config.get("reading", {}), **(reading or {})})
-    readers = sampled_readers(scaled(calibration.device_model(), noise), 2**checkpoint.section.code.bits, how)
+    readers = sampled_readers(scaled(calibration.device_model(), noise), levels, how)
     inputs = [reference(folder / PROVENANCE, "checkpoint", checkpoint.header.uid)]
     if capture_path is not None:
-        readers[REPLAYED] = replayed_reader(
-            capture_path, calibration, 2**checkpoint.section.code.bits, how.first_read_s
-        )
+        readers[REPLAYED] = replayed_reader(capture_path, calibration, levels, how.first_read_s)
         inputs.append(reference(capture_path, "capture"))
     if calibration_path is not None:
         inputs.append(reference(calibration_path, "calibration", calibration.header.uid))
-    levels = 2**checkpoint.section.code.bits
     readers |= {text: plain_noise(text, levels) for text in plain}
-    result = evaluate(checkpoint, readers, runs=runs, seed=seed, part=part, data=data)
+    result = evaluate(checkpoint, readers, runs=runs, seed=seed, part=part)
     if bench is not None:
         live = checkpoint.section.code.noise.model_copy(update={"run_time": "run"})
         with bench_levels(*bench, calibration, levels, how.first_read_s) as reader:
-            found = evaluate(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live, data=data)
+            found = evaluate(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live)
         result = result.model_copy(update={"under": {**result.under, **found.under}})
         inputs += [reference(bench[0], "bench"), reference(bench[1], "recipe")]
     header = new_header(
