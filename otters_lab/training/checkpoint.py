@@ -153,6 +153,24 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
 
+def load_teacher(folder: Path, task: str, base: str) -> tuple[PreTrainedModel, Header]:
+    """The teacher of a checkpoint, in eval mode, and the checkpoint's header.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `load_checkpoint`; and for a checkpoint of another task, or of a teacher of another pre-trained encoder.
+    """
+    found = load_checkpoint(folder)
+    if found.section.task != task:
+        raise InputError("its teacher learnt another task", file=folder, found=found.section.task, expected=task)
+    if found.training.teacher.base != base:
+        raise InputError(
+            "its teacher was another encoder", file=folder, found=found.training.teacher.base, expected=base
+        )
+    return found.teacher, found.header
+
+
 def _read_model(folder: Path, record: Any) -> PreTrainedModel:
     names = record.get("architectures") if isinstance(record, dict) else None
     made = getattr(transformers, names[0], None) if names else None

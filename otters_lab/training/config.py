@@ -51,6 +51,7 @@ class TeacherConfig(StrictModel):
     """Supervised training of the full-precision teacher."""
 
     base: str = "minilm"  # pre-trained encoder of text tasks: a folder, a name of the hub, or minilm
+    trained: str | None = None  # a checkpoint of the same task, whose teacher is taken as it is
     steps: int = Field(1200, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -62,7 +63,8 @@ class StageConfig(StrictModel):
 
     The learning rates decay to 0 within the stage. Scales that the stage switches on are set from statistics first.
     `noise` is the multiple of the reader's noise that the stage ends with (it ramps up from 0, or from the stage
-    before, over the first `ramp` share of the steps).
+    before, over the first `ramp` share of the steps). A linear input or query that fires more than `rail_rate` spikes a
+    rail (two rails: twice that a neuron) pays for it.
     """
 
     name: str
@@ -75,6 +77,7 @@ class StageConfig(StrictModel):
     noise: float = Field(0.0, ge=0)
     learn: Literal["all", "scales"] = "all"
     ramp: float = Field(0.5, ge=0, le=1)
+    rail_rate: float = Field(1.0, gt=0, le=1)
 
 
 def _stages() -> list[StageConfig]:
@@ -95,6 +98,7 @@ class TrainingConfig(StrictModel):
     precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training; bfloat16 by autocast
     data: str | None = None  # the folder of a text task's data
     max_tokens: int = Field(128, ge=4)  # longer texts are cut
+    learn_devices: bool = False  # training noise is of another device an example, too, not of its runs alone
     hidden_weight: float = Field(5.0, ge=0)  # of the relative hidden-state error, against the soft cross-entropy
     temperature: float = Field(1.0, gt=0)
     shape: ShapeConfig = ShapeConfig()

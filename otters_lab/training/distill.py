@@ -16,6 +16,7 @@ from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
 from otters_lab.training.measure import autocast, score
 from otters_lab.training.runstate import RunState
+from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
 from otters_lab.ttfs.convert import calibrate_scales, set_stage
@@ -85,7 +86,9 @@ def _run_stage(
         with torch.no_grad(), autocast(config.precision):
             wanted = lesson.teacher(**inputs, output_hidden_states=True)
         noise = noise_at(step, stage, noise_before)
-        with using(student, _devices(lesson, noise, TRAINING_NOISE, at), range(len(y))), autocast(config.precision):
+        devices = _devices(lesson, noise, TRAINING_NOISE, at)
+        spikes = priced(student, stage.rail_rate)
+        with using(student, devices, range(len(y))), autocast(config.precision), spikes as terms:
             found = student(**inputs, output_hidden_states=True)
         mask = inputs.get("attention_mask")
         hidden = hidden_error(found.hidden_states, wanted.hidden_states, normalisers, mask)
@@ -93,8 +96,10 @@ def _run_stage(
             soft = (found.logits.float() - wanted.logits.float()).square().mean()
         else:
             soft = soft_cross_entropy(found.logits.float(), wanted.logits.float(), config.temperature)
-        loss = soft + config.hidden_weight * hidden
-        return loss, {"hidden": float(hidden.detach()), "soft": float(soft.detach()), "noise": noise}
+        spent = price(terms)
+        parts = {"hidden": hidden, "soft": soft, "spikes": spent}
+        loss = soft + config.hidden_weight * hidden + spent
+        return loss, {**{name: float(part.detach()) for name, part in parts.items()}, "noise": noise}
 
     scales = scale_parameters(student)
     positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]

@@ -12,8 +12,8 @@ from pathlib import Path
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
-from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header
-from otters_lab.training.checkpoint import Section, write_checkpoint
+from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header, reference
+from otters_lab.training.checkpoint import Section, load_teacher, write_checkpoint
 from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
@@ -64,18 +64,27 @@ def train(
     task = find_task(task_name)
     config = config or task.defaults()
     check_levels(reader, top_level(config.code.bits))
-    untrained = task.new_teacher(config)  # refuses before any file is touched
+    made_from: list[tuple[InputRef, Origin | None]] = []
+    # Either refuses before any file is touched.
+    if config.teacher.trained is None:
+        teacher = task.new_teacher(config)
+    else:
+        folder = Path(config.teacher.trained)
+        teacher, theirs = load_teacher(folder, task.name, config.teacher.base)
+        made_from.append((reference(folder / PROVENANCE, "teacher", theirs.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
-    made_from = [] if calibration_path is None or calibration is None else [_reference(calibration_path, calibration)]
+    if calibration_path is not None and calibration is not None:
+        made_from.append(_reference(calibration_path, calibration))
     (out / PROVENANCE).unlink(missing_ok=True)
     data, log = task.splits(config), Log(out / LOG)
-    decides = {"task": task.name, **config.model_dump(), "calibration": made_from[0][0].sha256 if made_from else None}
+    decides = {"task": task.name, **config.model_dump(), "made from": [ref.sha256 for ref, _ in made_from]}
     state = RunState(out / RUNNING, decides)
     with torch_threads(config.threads):
         started_s = time.monotonic()
-        teacher = train_teacher(task, untrained, data, config, log, state)
+        if config.teacher.trained is None:
+            train_teacher(task, teacher, data, config, log, state)
         teacher_validation = score(teacher, data.validation, task.metrics)
         log.write(stage="teacher", validation=teacher_validation)
         teacher_done_s = time.monotonic()
@@ -89,7 +98,7 @@ def train(
     header = new_header(
         "checkpoint",
         inputs=[ref for ref, _ in made_from],
-        origin=next((origin for _, origin in made_from), None),
+        origin=next((origin for _, origin in made_from if origin), None),
         config={"task": task.name, **config.model_dump()},
         seeds={"training": config.seed},
         command=command,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from transformers.activations import ACT2FN
 from transformers.modeling_utils import PreTrainedModel
 
 from otters_lab.core.errors import InputError
@@ -72,15 +73,25 @@ def attentions(model: PreTrainedModel) -> list[Attention]:
 
 
 def synapses(model: PreTrainedModel, found: list[Attention]) -> dict[str, bool]:
-    """Names of all linears in the layers of attentions, and whether a ReLU comes right before each."""
-    relu = _activation(model.config) == "relu"
+    """Names of all linears in the layers of attentions, and whether the feed-forward's activation is before each."""
     result = {}
     for layer in sorted({layer_of(attention.name) for attention in found}):
         for name, module in model.get_submodule(layer).named_modules():
             if type(module) is nn.Linear:
                 behind = f".{name}".endswith(_AFTER_ACTIVATION) and "attention" not in name.lower()
-                result[f"{layer}.{name}"] = relu and behind
+                result[f"{layer}.{name}"] = behind
     return result
+
+
+def activations(model: PreTrainedModel, layers: set[str]) -> list[str]:
+    """Names of the activation modules in some layers, as the model's config tells their kind."""
+    kind = type(ACT2FN[activation(model.config)])
+    return [
+        f"{layer}.{name}"
+        for layer in sorted(layers)
+        for name, module in model.get_submodule(layer).named_modules()
+        if type(module) is kind
+    ]
 
 
 def layer_of(name: str) -> str:
@@ -132,5 +143,14 @@ def _why_none(model: PreTrainedModel) -> str:
     return "it has no attention with separate projections of queries, keys and values"
 
 
-def _activation(config: Any) -> str:
+def activation(config: Any) -> str:
+    """The feed-forward's activation by its name in transformers; "" where a config tells none."""
     return next((str(found) for name in _ACTIVATIONS if (found := getattr(config, name, None))), "")
+
+
+def set_activation(config: Any, name: str) -> None:
+    """Writes another activation into a config, for whoever builds a model from it."""
+    for field in _ACTIVATIONS:
+        if getattr(config, field, None):
+            setattr(config, field, name)
+            return

@@ -17,7 +17,15 @@ from transformers.modeling_utils import PreTrainedModel
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.tomlfile import StrictModel
-from otters_lab.ttfs.anatomy import Attention, attentions, synapses
+from otters_lab.ttfs.anatomy import (
+    Attention,
+    activation,
+    activations,
+    attentions,
+    layer_of,
+    set_activation,
+    synapses,
+)
 from otters_lab.ttfs.attention import ATTENTION_NAME, register_attention
 from otters_lab.ttfs.device import NoiseConfig, sites
 from otters_lab.ttfs.functional import Coding
@@ -30,11 +38,13 @@ class CodeConfig(StrictModel):
     """How a converted network codes; stored in the checkpoint's config.json.
 
     `coding` is that of linear inputs and queries; attention probabilities, and what follows a ReLU, are never negative
-    and take one rail.
+    and take one rail. `feed_forward` "relu" puts ReLUs in place of what the model has there: half the rails, and fewer
+    spikes, for a network that is trained on.
     """
 
     bits: int = Field(4, ge=2, le=6)
     coding: Coding = "two rails"
+    feed_forward: Literal["as it is", "relu"] = "as it is"
     weight_scale: Literal["row", "tensor"] = "row"
     weight_gradient: Literal["read", "nominal"] = "read"  # the levels in the weights' gradient
     noise: NoiseConfig = NoiseConfig()
@@ -56,16 +66,29 @@ def convert(model: Model, config: CodeConfig) -> Model:
         raise InputError("this model is converted already", found=type(model).__name__)
     found = attentions(model)
     linears = synapses(model, found)
+    if config.feed_forward == "relu":
+        _rectify(model, found)
+    relu = activation(model.config) == "relu"
     for attention in found:
         _convert_attention(attention, config)
-    for name, after_relu in linears.items():
+    for name, after_activation in linears.items():
         linear = model.get_submodule(name)
         if type(linear) is nn.Linear:  # projections stand replaced already
-            _replace(model, name, _linear(linear, config, "one rail" if after_relu else config.coding, None))
+            coding = "one rail" if relu and after_activation else config.coding
+            _replace(model, name, _linear(linear, config, coding, None))
     register_attention()
     model.set_attn_implementation(ATTENTION_NAME)
     mark(model, config)
     return model
+
+
+def _rectify(model: PreTrainedModel, found: list[Attention]) -> None:
+    names = activations(model, {layer_of(attention.name) for attention in found})
+    if not names:
+        raise InputError("cannot put ReLUs into this model: its activation is not known", found=type(model).__name__)
+    for name in names:
+        _replace(model, name, nn.ReLU())
+    set_activation(model.config, "relu")
 
 
 def _convert_attention(attention: Attention, config: CodeConfig) -> None:

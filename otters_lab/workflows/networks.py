@@ -82,6 +82,8 @@ def train_on_calibration(
     config = find_task(task).defaults()
     if config_path is not None:
         config = read_config(config_path, config)
+    if config.learn_devices:
+        model = pooled(model)
     if data is not None:
         config = config.model_copy(update={"data": str(data)})
     if teacher is not None:
@@ -279,6 +281,12 @@ def embedded_calibration(checkpoint: Checkpoint) -> Calibration:
 def scaled(model: DeviceModel, noise: float) -> DeviceModel:
     """The model with every sd multiplied by `noise`."""
     return replace(model, run_to_run=model.run_to_run * noise**2, device_to_device=model.device_to_device * noise**2)
+
+
+def pooled(model: DeviceModel) -> DeviceModel:
+    """A model whose runs differ as much as runs of different devices do."""
+    both = model.run_to_run + model.device_to_device
+    return replace(model, run_to_run=both, device_to_device=np.zeros_like(both))
 
 
 def sampled_readers(model: DeviceModel, n_levels: int, reading: ReadingConfig) -> dict[str, LevelReader]:
