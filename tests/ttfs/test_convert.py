@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,21 @@ def test_only_what_follows_a_relu_takes_one_rail(kind: str) -> None:
         model = convert(model_of(kind, **ENCODERS[kind], **extra), CodeConfig())
         linears = [m for m in model.modules() if isinstance(m, TTFSLinear) and m.code.coding == "one rail"]
         assert [m.weight.shape for m in linears] == [(32, 48)] * expected
+
+
+@pytest.mark.parametrize("kind", list(ENCODERS))
+def test_relus_in_the_feed_forward_make_the_network_a_relu_model_gives(kind: str, tmp_path: Path) -> None:
+    field = "activation" if kind == "distilbert" else "hidden_act"
+    plain, born = model_of(kind, **ENCODERS[kind]), model_of(kind, **ENCODERS[kind], **{field: "relu"})
+    inputs = inputs_of(plain)
+    assert not torch.equal(out(plain, **inputs), out(born, **inputs))
+    put, had = convert(plain, CodeConfig(feed_forward="relu")), convert(born, CodeConfig())
+    for model in (put, had):
+        calibrate_scales(model, lambda: out(model, **inputs))  # noqa: B023 (called at once)
+    assert torch.equal(out(put, **inputs), out(had, **inputs))
+    assert getattr(put.config, field) == "relu"
+    put.save_pretrained(tmp_path)
+    assert torch.equal(out(type(put).from_pretrained(tmp_path).eval(), **inputs), out(put, **inputs))
 
 
 def test_finer_codes_come_closer_to_full_precision(plain_vit: Any, images: torch.Tensor) -> None:
