@@ -77,7 +77,8 @@ def paired_bootstrap(
     of_student, of_teacher = _by_weights(metric, one, wanted), _by_weights(metric, other, wanted)
     everything = np.ones((n, 1))
     s, t = float(of_student(everything).mean()), float(of_teacher(everything).mean())
-    found_s, found_t = [], []
+    found_s: list[Array] = []
+    found_t: list[Array] = []
     left = draws
     while left:
         block = min(left, max(1, _BLOCK // n))
