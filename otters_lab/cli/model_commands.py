@@ -23,6 +23,23 @@ class SamplerChoice(StrEnum):
     empirical = "empirical"
 
 
+class PlaceChoice(StrEnum):
+    """What shares a draw of noise, or a device."""
+
+    network = "network"
+    layer = "layer"
+    line = "line"
+    synapse = "synapse"
+
+
+class TimeChoice(StrEnum):
+    """When noise is drawn anew."""
+
+    run = "run"
+    sentence = "sentence"
+    token = "token"
+
+
 class PartChoice(StrEnum):
     """Parts of a task's data."""
 
@@ -172,6 +189,28 @@ def evaluate(
         list[str] | None,
         typer.Option("--plain", metavar="KIND:SD", help="Also under relative:, curve: or level:SD; again for more."),
     ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Also under relative, curve and level noise of each of --sizes.")
+    ] = False,
+    sizes: Annotated[
+        str, typer.Option("--sizes", metavar="SD,SD,...", help="Of --sweep, from 0 to 1.")
+    ] = "0,0.02,0.05,0.1,0.2",
+    place: Annotated[
+        PlaceChoice | None, typer.Option("--place", help="What shares a draw of noise; default as trained.")
+    ] = None,
+    time: Annotated[
+        TimeChoice | None, typer.Option("--time", help="When noise is drawn anew; default as trained.")
+    ] = None,
+    device_place: Annotated[
+        PlaceChoice | None, typer.Option("--device-place", help="What shares a device; default as trained.")
+    ] = None,
+    tolerance: Annotated[
+        bool,
+        typer.Option("--tolerance", help="Find the multiple of the calibration's covariance that the network bears."),
+    ] = False,
+    examples: Annotated[
+        Path | None, typer.Option("--examples", metavar="PARQUET", help="Write what was said of each example.")
+    ] = None,
     noise: Annotated[
         float, typer.Option("--noise", metavar="R", help="Multiple of the calibration's sd.", min=0)
     ] = 1.0,
@@ -199,10 +238,19 @@ def evaluate(
         first_read_s = None if first_read is None else parse_quantity(first_read, "time")
     except ValueError as error:
         raise InputError(f"--first-read: {error}") from None
+    try:
+        swept = [float(size) for size in sizes.split(",")] if sweep else []
+    except ValueError:
+        raise InputError(key="--sizes", found=sizes, expected="numbers with commas between, like 0,0.05,0.1") from None
     asked = {
         "sampler": sampler and sampler.value,
         "first_read_s": first_read_s,
         "read_noise": read_noise,
+    }
+    drawn = {
+        "run_place": place and place.value,
+        "run_time": time and time.value,
+        "device_place": device_place and device_place.value,
     }
     if (bench is None) != (recipe is None):
         raise InputError("--bench and --recipe go together", expected="both or none")
@@ -211,6 +259,10 @@ def evaluate(
         part=part.value,
         data=data,
         plain=plain or (),
+        sweep=swept,
+        drawn={name: value for name, value in drawn.items() if value is not None},
+        tolerance=tolerance,
+        examples=examples,
         bench=None if bench is None or recipe is None else (bench, recipe),
         calibration_path=calibration,
         capture_path=capture,
@@ -223,6 +275,8 @@ def evaluate(
         return print_json(result.model_dump())
     title = f"{result.task}, {result.examples} examples of the {result.part} part"
     print_table(("network", result.metric), score_lines(result).items(), title=title)
+    if examples is not None:
+        print_line(f"{examples}: what every condition and run said of each example")
     return None
 
 

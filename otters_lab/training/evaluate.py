@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.stats import t as student_t
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from otters_lab.core.log import progress
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
+from otters_lab.training.compare import Comparison, paired_bootstrap
 from otters_lab.training.examples import Examples
 from otters_lab.training.loop import EVALUATION_NOISE
 from otters_lab.training.measure import logits, torch_threads
-from otters_lab.training.metrics import scores
+from otters_lab.training.metrics import predictions, scores
 from otters_lab.training.tasks import find_task
+from otters_lab.training.tolerance import Tolerated
 from otters_lab.ttfs.code import IdealReader, top_level
 from otters_lab.ttfs.device import Devices, NoiseConfig, check_levels
+from otters_lab.ttfs.plain_noise import PlainNoise
 
 Part = Literal["validation", "test", "dev"]
+
+TEACHER, QUANTISED, IDEAL = CLEAN = "teacher", "quantised", "ttfs ideal"
 
 
 class NoisyScore(StrictModel):
@@ -39,7 +47,12 @@ class NoisyScore(StrictModel):
 
 
 class EvaluationResult(StrictModel):
-    """Scores on one part of a task's data, by metric where nothing is drawn, the main metric under noise."""
+    """Scores on one part of a task's data, by metric where nothing is drawn, the main metric under noise.
+
+    share_of_teacher compares the main metric of every condition but the teacher, by name, with the teacher's on the
+    same examples. `noise` is when and where noise was drawn (a bench's once a run). The last three fields came later:
+    they have defaults, so that results written before can be read.
+    """
 
     task: str
     part: Part
@@ -50,6 +63,25 @@ class EvaluationResult(StrictModel):
     ttfs_ideal: dict[str, float]
     ideal_equals_quantised: bool  # all logits bit for bit
     under: dict[str, NoisyScore]
+    seed: int
+    noise: NoiseConfig | None = None
+    share_of_teacher: dict[str, Comparison] = Field(default_factory=dict)
+    tolerated: dict[str, Tolerated] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a checkpoint's networks say of each example: logits [runs, n, outputs] by condition.
+
+    Conditions are `TEACHER`, `QUANTISED` and `IDEAL`, a single row each as nothing is drawn, and every kind of device.
+    """
+
+    task: str
+    metrics: tuple[str, ...]
+    part: Part
+    examples: Examples
+    logits: Mapping[str, Tensor]
+    noise: NoiseConfig
     seed: int
 
 
@@ -63,7 +95,27 @@ def evaluate(
     part: Part = "test",
     noise: NoiseConfig | None = None,
 ) -> EvaluationResult:
-    """Scores a checkpoint on one part of its task; each reader is a kind of device, by name.
+    """Scores a checkpoint on one part of its task (see `outputs` and `judge`).
+
+    Raises
+    ------
+    InputError
+        as `outputs`.
+    """
+    return judge(outputs(checkpoint, readers, runs=runs, seed=seed, threads=threads, part=part, noise=noise))
+
+
+def outputs(
+    checkpoint: Checkpoint,
+    readers: Mapping[str, LevelReader],
+    *,
+    runs: int = 20,
+    seed: int = 0,
+    threads: int = 1,
+    part: Part = "test",
+    noise: NoiseConfig | None = None,
+) -> Outputs:
+    """Runs a checkpoint on one part of its task; each reader is a kind of device, by name.
 
     Run-to-run noise and devices have the place and time of `noise`, else of the network's own `code.noise`. The draws
     of run r are decided by (seed, r, site, example) alone.
@@ -78,35 +130,69 @@ def evaluate(
         check_levels(reader, top_level(section.code.bits))
     task = find_task(section.task)
     examples: Examples = getattr(task.splits(checkpoint.training), part)
+    drawn = noise or section.code.noise
     ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
-        teacher = logits(checkpoint.teacher, examples)
-        quantised, spiking = logits(student, examples), logits(student, examples, ideal)
-        under = {
-            name: score_under(
-                student,
-                examples,
-                task.metrics[0],
-                reader,
-                noise or section.code.noise,
-                runs=runs,
-                seed=seed,
-                name=name,
-            )
-            for name, reader in readers.items()
+        found = {
+            TEACHER: logits(checkpoint.teacher, examples)[None],
+            QUANTISED: logits(student, examples)[None],
+            IDEAL: logits(student, examples, ideal)[None],
         }
+        for name, reader in readers.items():
+            found[name] = logits_under(student, examples, reader, drawn, runs=runs, seed=seed, name=name)
+    return Outputs(section.task, task.metrics, part, examples, found, drawn, seed)
+
+
+def judge(found: Outputs) -> EvaluationResult:
+    """Scores of what the networks said, and every condition compared with the teacher."""
+    metric, y = found.metrics[0], found.examples.y
+    clean = {name: scores(found.metrics, found.logits[name][0], y) for name in CLEAN}
+    drawn = {name: logits for name, logits in found.logits.items() if name not in CLEAN}
+    predicted = {name: np.stack([predictions(run) for run in logits]) for name, logits in found.logits.items()}
+    wanted = np.asarray(y.double().cpu().numpy(), dtype=np.float64)
     return EvaluationResult(
-        task=section.task,
-        part=part,
-        metric=task.metrics[0],
-        examples=len(examples),
-        teacher=scores(task.metrics, teacher, examples.y),
-        quantised=scores(task.metrics, quantised, examples.y),
-        ttfs_ideal=scores(task.metrics, spiking, examples.y),
-        ideal_equals_quantised=torch.equal(quantised, spiking),
-        under=under,
-        seed=seed,
+        task=found.task,
+        part=found.part,
+        metric=metric,
+        examples=len(found.examples),
+        teacher=clean[TEACHER],
+        quantised=clean[QUANTISED],
+        ttfs_ideal=clean[IDEAL],
+        ideal_equals_quantised=torch.equal(found.logits[QUANTISED], found.logits[IDEAL]),
+        under={name: noisy_score(metric, logits, y) for name, logits in drawn.items()},
+        seed=found.seed,
+        noise=found.noise,
+        share_of_teacher={
+            name: paired_bootstrap(one, predicted[TEACHER], wanted, metric, seed=found.seed)
+            for name, one in predicted.items()
+            if name != TEACHER
+        },
     )
+
+
+def logits_under(
+    model: PreTrainedModel,
+    examples: Examples,
+    reader: LevelReader,
+    noise: NoiseConfig,
+    *,
+    runs: int,
+    seed: int,
+    name: str = "device",
+) -> Tensor:
+    """Logits [runs, n, outputs] in `runs` draws of a kind of device; run r is drawn by (seed, r).
+
+    Of plain noise of size 0 there is one run, unless the configuration draws something else: all would be the same.
+    """
+    silent = isinstance(reader, PlainNoise) and not reader.sd
+    if silent and not (noise.threshold_offset or noise.stuck_low or noise.stuck_high):
+        runs = 1
+    found = []
+    with progress(f"evaluate, {name}", runs) as advance:
+        for run in range(runs):
+            found.append(logits(model, examples, Devices(reader, (seed, EVALUATION_NOISE, run), noise)))
+            advance(1)
+    return torch.stack(found)
 
 
 def score_under(
@@ -121,17 +207,13 @@ def score_under(
     name: str = "device",
 ) -> NoisyScore:
     """A network's score in `runs` draws of a kind of device; run r is drawn by (seed, r)."""
-    found = []
-    with progress(f"evaluate, {name}", runs) as advance:
-        for run in range(runs):
-            devices = Devices(reader, (seed, EVALUATION_NOISE, run), noise)
-            found.append(scores((metric,), logits(model, examples, devices), examples.y)[metric])
-            advance(1)
-    return noisy_score(found)
+    found = logits_under(model, examples, reader, noise, runs=runs, seed=seed, name=name)
+    return noisy_score(metric, found, examples.y)
 
 
-def noisy_score(found: list[float]) -> NoisyScore:
-    """Mean, sd and interval of the runs' scores."""
+def noisy_score(metric: str, logits: Tensor, y: Tensor) -> NoisyScore:
+    """Mean, sd and interval of the scores of logits [runs, n, outputs] against targets y [n]."""
+    found = [scores((metric,), run, y)[metric] for run in logits]
     n, mean = len(found), float(np.mean(found))
     sd = float(np.std(found, ddof=1)) if n > 1 else None
     half = None if sd is None else float(student_t.ppf(0.975, n - 1)) * sd / n**0.5

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from otters_lab.calibration.replay import RecordedLevels, recorded_levels
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
 from otters_lab.core.protocols import LevelReader
-from otters_lab.core.provenance import new_header, reference, write_sidecar
+from otters_lab.core.provenance import Header, new_header, reference, write_sidecar
 from otters_lab.energy.constants import MEAN_HOPS
 from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
@@ -25,11 +25,15 @@ from otters_lab.training.ablation import GAUSSIAN, MEASURED, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import ReadingConfig, read_config
-from otters_lab.training.evaluate import EvaluationResult, Part, evaluate
+from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
+from otters_lab.training.measure import torch_threads
 from otters_lab.training.refit import OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
+from otters_lab.training.tolerance import Tolerated, tolerated
 from otters_lab.training.train import TrainResult, train
-from otters_lab.ttfs.plain_noise import plain_noise
+from otters_lab.ttfs.device import NoiseConfig
+from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
+from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels
 
 RUN_TO_RUN = "run-to-run"
@@ -203,24 +207,33 @@ def evaluate_checkpoint(
     reading: Mapping[str, Any] | None = None,
     part: Part = "test",
     plain: Sequence[str] = (),
+    sweep: Sequence[float] = (),
     bench: tuple[Path, Path] | None = None,
     data: Path | None = None,
+    drawn: Mapping[str, Any] | None = None,
+    tolerance: bool = False,
+    examples: Path | None = None,
 ) -> EvaluationResult:
     """Scores a checkpoint under sampled devices, and on a capture's recorded traces if one is given.
 
     The calibration is the one given, else the one the network was trained on. `noise` multiplies its sd. `reading` has
     the entries of `ReadingConfig` that are to differ from those the network was trained with. `part` of the task's
-    data is scored; `data` is their folder, if not that of training. `plain` are further kinds of noise (KIND:SD).
+    data is scored; `data` is their folder, if not that of training. `plain` are further kinds of noise (KIND:SD), and
+    `sweep` sizes of all kinds of it. `drawn` has the entries of `NoiseConfig` that are to differ from the network's.
     `bench` (bench file, recipe) puts a device in the loop: for each batch of examples it measures every site's levels
-    anew. The result goes into the folder of the checkpoint as ``evaluation.json``.
+    anew. `tolerance` looks for the multiple of the calibration's own covariance (whatever `noise`) that the network
+    bears. The result goes into the folder of the checkpoint as ``evaluation.json``; what was said of each example into
+    the file `examples`.
 
     Raises
     ------
     InputError
-        if there is no calibration at all, or the capture does not reach the levels.
+        if there is no calibration at all, the capture does not reach the levels, or `examples` cannot be written.
     DamagedFileError, RefusedError
         for damaged files and failed gates.
     """
+    if examples is not None:
+        check_example_table(examples)
     checkpoint = _loaded(folder, data)
     levels = 2**checkpoint.section.code.bits
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
@@ -232,32 +245,62 @@ def evaluate_checkpoint(
         inputs.append(reference(capture_path, "capture"))
     if calibration_path is not None:
         inputs.append(reference(calibration_path, "calibration", calibration.header.uid))
-    readers |= {text: plain_noise(text, levels) for text in plain}
-    result = evaluate(checkpoint, readers, runs=runs, seed=seed, part=part)
+    swept = [f"{kind}:{sd:g}" for kind in get_args(NoiseKind) for sd in sweep]
+    readers |= {text: plain_noise(text, levels) for text in (*plain, *swept)}
+    own = checkpoint.section.code.noise
+    where = NoiseConfig(**{**own.model_dump(), **(drawn or {})})
+    found = outputs(checkpoint, readers, runs=runs, seed=seed, part=part, noise=where)
     if bench is not None:
-        live = checkpoint.section.code.noise.model_copy(update={"run_time": "run"})
+        live = where.model_copy(update={"run_time": "run"})
         with bench_levels(*bench, calibration, levels, how.first_read_s) as reader:
-            found = evaluate(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live)
-        result = result.model_copy(update={"under": {**result.under, **found.under}})
+            measured = outputs(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live)
+        found = replace(found, logits={**found.logits, **measured.logits})
         inputs += [reference(bench[0], "bench"), reference(bench[1], "recipe")]
-    header = new_header(
-        "evaluation",
-        origin=calibration.header.origin,
-        inputs=inputs,
-        config={
-            "noise": noise,
-            "runs": runs,
-            "part": part,
-            "plain": list(plain),
-            "checkpoint": checkpoint.header.uid,
-            "reading": how.model_dump(),
-        },
-        seeds={"evaluation": seed},
-    )
-    path = folder / "evaluation.json"
-    write_atomically(path, pretty_json({"header": header.model_dump(), **result.model_dump()}))
-    write_sidecar(path, header)
+    result = judge(found)
+    if tolerance:
+        model, ideal = calibration.device_model(), result.ttfs_ideal[result.metric]
+        kinds = (RUN_TO_RUN, WITH_DEVICES)
+        borne = {name: _tolerated(name, checkpoint, found, ideal, model, how, runs) for name in kinds}
+        result = result.model_copy(update={"tolerated": borne})
+    config = {
+        "noise": noise,
+        "runs": runs,
+        "part": part,
+        "plain": list(plain),
+        "sweep": list(sweep),
+        "drawn": where.model_dump(),
+        "tolerance": tolerance,
+        "checkpoint": checkpoint.header.uid,
+        "reading": how.model_dump(),
+    }
+
+    def header(kind: str) -> Header:
+        origin = calibration.header.origin
+        return new_header(kind, origin=origin, inputs=inputs, config=config, seeds={"evaluation": seed})
+
+    if examples is not None:
+        write_example_table(examples, found, header("examples"))
+    path, about = folder / "evaluation.json", header("evaluation")
+    write_atomically(path, pretty_json({"header": about.model_dump(), **result.model_dump()}))
+    write_sidecar(path, about)
     return result
+
+
+def _tolerated(
+    name: str, checkpoint: Checkpoint, found: Outputs, ideal: float, model: DeviceModel, how: ReadingConfig, runs: int
+) -> Tolerated:
+    """What a network bears of one kind of sampled device, with the draws of its evaluation."""
+    student, examples, metric = checkpoint.student, found.examples, found.metrics[0]
+
+    def score_at(multiple: float) -> float:
+        # The model's covariance is scaled, and not all that levels are off by: a late read is no noise.
+        reader = sampled_readers(scaled(model, multiple**0.5), 2**checkpoint.section.code.bits, how)[name]
+        title = f"{multiple:.3g} x the covariance, {name}"
+        with torch_threads(1):
+            scored = score_under(student, examples, metric, reader, found.noise, runs=runs, seed=found.seed, name=title)
+        return scored.mean
+
+    return tolerated(score_at, ideal)
 
 
 def embedded_calibration(checkpoint: Checkpoint) -> Calibration:
@@ -351,9 +394,21 @@ def score_lines(result: EvaluationResult) -> Mapping[str, str]:
     lines = {
         "teacher, full precision": f"{result.teacher[result.metric]:.2%}",
         "quantised network (QNN)": f"{result.quantised[result.metric]:.2%}",
-        "TTFS, ideal device": f"{result.ttfs_ideal[result.metric]:.2%}",
+        "TTFS, ideal device": f"{result.ttfs_ideal[result.metric]:.2%}{_share(result, IDEAL)}",
     }
     for name, scores in result.under.items():
         sd = "" if scores.sd is None else f" +- {scores.sd:.2%}"
-        lines[f"TTFS, {name}"] = f"{scores.mean:.2%}{sd}, min {scores.minimum:.2%} of {len(scores.runs)}"
+        least = f"min {scores.minimum:.2%} of {len(scores.runs)}"
+        lines[f"TTFS, {name}"] = f"{scores.mean:.2%}{sd}, {least}{_share(result, name)}"
+    for name, borne in result.tolerated.items():
+        lines[f"covariance at {borne.share:.0%} of the ideal device, {name}"] = f"{borne} times the calibration's"
     return lines
+
+
+def _share(result: EvaluationResult, name: str) -> str:
+    """A condition's share of the teacher in words; nothing where it is not known."""
+    found = result.share_of_teacher.get(name)
+    if found is None or found.share is None:
+        return ""
+    interval = found.share_interval and f" [{100 * found.share_interval[0]:.1f}, {100 * found.share_interval[1]:.1f}]"
+    return f"; {found.share:.1%}{interval or ''} of the teacher"
