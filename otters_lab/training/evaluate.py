@@ -18,7 +18,6 @@ from otters_lab.training.examples import Examples
 from otters_lab.training.loop import EVALUATION_NOISE
 from otters_lab.training.measure import logits, torch_threads
 from otters_lab.training.metrics import scores
-from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.code import IdealReader, top_level
 from otters_lab.ttfs.device import Devices, NoiseConfig, check_levels
 
@@ -76,8 +75,8 @@ def evaluate(
     section, student = checkpoint.section, checkpoint.student
     for reader in readers.values():
         check_levels(reader, top_level(section.code.bits))
-    task = find_task(section.task)
-    examples: Examples = getattr(task.splits(checkpoint.training), part)
+    task = checkpoint.task
+    examples: Examples = getattr(checkpoint.splits(), part)
     ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
         teacher = logits(checkpoint.teacher, examples)
@@ -96,7 +95,7 @@ def evaluate(
             for name, reader in readers.items()
         }
     return EvaluationResult(
-        task=section.task,
+        task=task.name,
         part=part,
         metric=task.metrics[0],
         examples=len(examples),
