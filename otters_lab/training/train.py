@@ -79,8 +79,9 @@ def train(
     calibration = None if calibration_path is None else read_bytes(calibration_path)
     if calibration_path is not None and calibration is not None:
         made_from.append(_reference(calibration_path, calibration))
+    data = task.splits(config)  # a bad row leaves the checkpoint that stands there as it is
     (out / PROVENANCE).unlink(missing_ok=True)
-    data, log = task.splits(config), Log(out / LOG)
+    log = Log(out / LOG)
     task_said = task.recorded if isinstance(task.recorded, str) else task.recorded.model_dump()
     decides = {"task": task_said, **config.model_dump(), "made from": [ref.sha256 for ref, _ in made_from]}
     state = RunState(out / RUNNING, decides)

@@ -19,9 +19,11 @@ from transformers import AutoTokenizer
 from otters_lab.core.errors import InputError
 from otters_lab.core.tomlfile import TomlText, load_model
 from otters_lab.training.checkpoint import load_checkpoint
+from otters_lab.training.checkpoint_files import PROVENANCE
 from otters_lab.training.config import TeacherConfig, TrainingConfig
 from otters_lab.training.examples import Examples
 from otters_lab.training.glue import TextTask, own_task
+from otters_lab.training.packed import pack, unpack
 from otters_lab.training.taskfile import TaskFile
 from otters_lab.training.tasks import find_task
 
@@ -354,6 +356,20 @@ def test_the_readmes_example_from_its_table_to_a_score(
     assert found["teacher"]["accuracy"] > 0.8
     assert found["ttfs_ideal"]["accuracy"] > 0.65
 
+    # A row gone bad is named before anything is written over.
+    sealed, table = (home / "networks" / "tickets" / PROVENANCE).read_bytes(), (home / "tickets.csv").read_text()
+    write(home / "tickets.csv", table + "w1,w2,shipping\n")
+    code, _, err = cli(*train, "--teacher", base, "--config", "small.toml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{home / 'tickets.csv'}:302: no such label; found 'shipping', expected billing, delivery" in err
+    assert (home / "networks" / "tickets" / PROVENANCE).read_bytes() == sealed
+    write(home / "tickets.csv", table)
+
+    checkpoint = load_checkpoint(home / "networks" / "tickets")
+    assert checkpoint.section.task == find_task("tickets.toml").recorded, "as --config's teacher.trained compares them"
+    pack(checkpoint, home / "student.safetensors")
+    assert unpack(home / "student.safetensors")[1] == checkpoint.section
+
     # The task file is not needed any more, and the table may move, but not change.
     moved = tmp_path / "moved"
     home.rename(moved)
@@ -369,4 +385,3 @@ def test_the_readmes_example_from_its_table_to_a_score(
     code, _, err = cli(*evaluate, "--runs", 2, "--json", "--data", moved)
     assert (code, err.count("\n")) == (2, 1)
     assert "the data of tickets are not those that the network learnt from" in err
-    assert load_checkpoint(moved / "networks" / "tickets").task.metrics == ("accuracy", "F1")
