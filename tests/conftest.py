@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +53,30 @@ class CurveReader:
 def curve_reader() -> type[CurveReader]:
     """A small device model of its own, for rooms that need a `LevelReader` and not a calibration."""
     return CurveReader
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """cli("fit", path, ...) -> (exit code, stdout, stderr), by the program's own entry point."""
+    from otters_lab.cli.main import run
+    from otters_lab.core.log import logger
+
+    # A command sets up logging for its process; in a test run that process goes on.
+    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["otters-lab", *(str(word) for word in words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            run()
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout: its top folders are a workspace."""
+    return Path(__file__).parents[1]

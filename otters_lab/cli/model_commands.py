@@ -48,7 +48,9 @@ class PartChoice(StrEnum):
     dev = "dev"
 
 
-_TASKS_HELP = "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli."
+_TASKS_HELP = (
+    "What to learn: digits, or of GLUE sst2, mrpc, stsb, cola, rte, qnli, qqp, mnli, wnli; or a task file (.toml)."
+)
 
 
 def train(

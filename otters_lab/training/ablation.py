@@ -19,7 +19,6 @@ from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
-from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.code import IdealReader
 from otters_lab.ttfs.device import NoiseConfig, Place
 
@@ -78,8 +77,7 @@ def ablate(
         if the task's data is not there.
     """
     section = trunk.section
-    task = find_task(section.task)
-    data = task.splits(trunk.training)
+    task, data = trunk.task, trunk.splits()
     known = {**readers, IDEAL: IdealReader(section.code.bits)}
     folder.mkdir(parents=True, exist_ok=True)
     found = []

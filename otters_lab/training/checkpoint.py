@@ -44,6 +44,9 @@ from otters_lab.training.checkpoint_files import (
     check_files,
 )
 from otters_lab.training.config import TrainingConfig
+from otters_lab.training.examples import Splits
+from otters_lab.training.taskfile import TaskFile
+from otters_lab.training.tasks import Task, find_task
 from otters_lab.ttfs.convert import CodeConfig
 from otters_lab.ttfs.hub import METHOD
 from otters_lab.ttfs.statistics import SiteSummary
@@ -53,7 +56,8 @@ class Section(StrictModel):
     """The section "otters" of config.json: what a network is beyond its transformers class."""
 
     schema_version: Literal[1] = 1
-    task: str
+    task: str | TaskFile  # what `find_task` finds it by
+    train_sha256: str | None = None  # of the examples it learnt from; earlier checkpoints have none
     code: CodeConfig
     weight_bits: Literal[1] = 1
     state_bits: Literal[1] = 1  # keys and values
@@ -77,6 +81,31 @@ class Checkpoint:
     sites: list[SiteSummary]
     calibration: bytes | None
     header: Header
+
+    @property
+    def task(self) -> Task:
+        """What the network learnt."""
+        return find_task(self.section.task)
+
+    def splits(self) -> Splits:
+        """The data of its task.
+
+        Raises
+        ------
+        InputError
+            if they are not there; or if what is learned from has changed: parts that are split off it would then hold
+            what the network has learnt from.
+        """
+        data, known = self.task.splits(self.training), self.section.train_sha256
+        found = None if known is None else data.train.digest()
+        if found != known:
+            raise InputError(
+                f"the data of {self.task.name} are not those that the network learnt from",
+                file=self.folder,
+                found=f"SHA-256 {str(found)[:12]}",
+                expected=str(known)[:12],
+            )
+        return data
 
     @property
     def training(self) -> TrainingConfig:
@@ -153,7 +182,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
 
-def load_teacher(folder: Path, task: str, base: str) -> tuple[PreTrainedModel, Header]:
+def load_teacher(folder: Path, task: Task, base: str) -> tuple[PreTrainedModel, Header]:
     """The teacher of a checkpoint, in eval mode, and the checkpoint's header.
 
     Raises
@@ -162,8 +191,8 @@ def load_teacher(folder: Path, task: str, base: str) -> tuple[PreTrainedModel, H
         as `load_checkpoint`; and for a checkpoint of another task, or of a teacher of another pre-trained encoder.
     """
     found = load_checkpoint(folder)
-    if found.section.task != task:
-        raise InputError("its teacher learnt another task", file=folder, found=found.section.task, expected=task)
+    if found.section.task != task.recorded:
+        raise InputError("its teacher learnt another task", file=folder, found=found.task.name, expected=task.name)
     if found.training.teacher.base != base:
         raise InputError(
             "its teacher was another encoder", file=folder, found=found.training.teacher.base, expected=base

@@ -25,6 +25,7 @@ class Digits:
     """1797 images (UCI, in scikit-learn) in ten classes: 1068 train, 189 validation, 540 test."""
 
     name: ClassVar[str] = "digits"
+    recorded: ClassVar[str] = "digits"
     labels: ClassVar[int] = 10
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 

@@ -22,7 +22,6 @@ from otters_lab.training.examples import Examples
 from otters_lab.training.loop import EVALUATION_NOISE
 from otters_lab.training.measure import logits, torch_threads
 from otters_lab.training.metrics import predictions, scores
-from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated
 from otters_lab.ttfs.code import IdealReader, top_level
 from otters_lab.ttfs.device import Devices, NoiseConfig, check_levels
@@ -128,8 +127,8 @@ def outputs(
     section, student = checkpoint.section, checkpoint.student
     for reader in readers.values():
         check_levels(reader, top_level(section.code.bits))
-    task = find_task(section.task)
-    examples: Examples = getattr(task.splits(checkpoint.training), part)
+    task = checkpoint.task
+    examples: Examples = getattr(checkpoint.splits(), part)
     drawn = noise or section.code.noise
     ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
@@ -140,7 +139,7 @@ def outputs(
         }
         for name, reader in readers.items():
             found[name] = logits_under(student, examples, reader, drawn, runs=runs, seed=seed, name=name)
-    return Outputs(section.task, task.metrics, part, examples, found, drawn, seed)
+    return Outputs(task.name, task.metrics, part, examples, found, drawn, seed)
 
 
 def judge(found: Outputs) -> EvaluationResult:

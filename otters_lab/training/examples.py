@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,15 @@ class Examples:
             return rows
         longest = int(mask.sum(dim=1).max())
         return {name: part[:, :longest] for name, part in rows.items()}
+
+    def digest(self) -> str:
+        """Hex SHA-256 of all numbers."""
+        sha = hashlib.sha256()
+        for name in sorted(self.inputs):
+            sha.update(f"{name} {tuple(self.inputs[name].shape)}".encode())
+            sha.update(self.inputs[name].numpy().tobytes())
+        sha.update(self.y.numpy().tobytes())
+        return sha.hexdigest()
 
     def lengths(self) -> Tensor | None:
         """Tokens of each example [n]; None where all are alike."""

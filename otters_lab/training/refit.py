@@ -20,7 +20,6 @@ from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
-from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.device import counting, summaries
 
 OLD_CHIP, OLD_TIMES, RETIMED, ADAPTED = "old chip", "new chip, old times", "new chip, re-timed", "re-timed and adapted"
@@ -66,8 +65,7 @@ def refit(
         if the task's data is not there.
     """
     section, config = checkpoint.section, checkpoint.training
-    task = find_task(section.task)
-    data = task.splits(config)
+    task, data = checkpoint.task, checkpoint.splits()
     stage = StageConfig(
         name="refit", steps=steps, lr=lr, scale_lr=1e-3, weights=True, states=True, noise=1.0, ramp=0.2,
         learn="all" if weights else "scales",

@@ -10,10 +10,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from otters_lab.core.errors import InputError, closest
+from otters_lab.core.tomlfile import line_of, load_model, read_toml
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.digits import Digits
 from otters_lab.training.examples import Splits
-from otters_lab.training.glue import GLUE
+from otters_lab.training.glue import GLUE, own_task
+from otters_lab.training.taskfile import TaskFile
 
 
 class Task(Protocol):
@@ -27,6 +29,10 @@ class Task(Protocol):
 
     @property
     def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def recorded(self) -> str | TaskFile:
+        """What a checkpoint says of it; `find_task` finds it by that."""
 
     def splits(self, config: TrainingConfig) -> Splits:
         """The data, cut the same way each time."""
@@ -48,15 +54,30 @@ DIGITS = Digits()
 TASKS: Mapping[str, Task] = {DIGITS.name: DIGITS, **GLUE}
 
 
-def find_task(name: str) -> Task:
-    """The task of that name.
+def find_task(name: str | TaskFile) -> Task:
+    """The task of that name, or of a task file: its path (it ends with .toml) or its content.
 
     Raises
     ------
     InputError
-        if there is none.
+        if there is none, or the file is not valid or names a task that we have.
     """
+    if isinstance(name, TaskFile):
+        return own_task(name)
+    path = Path(name)
+    if path.suffix == ".toml":
+        source = read_toml(path)
+        found = load_model(TaskFile, source)
+        if found.name in TASKS:
+            raise InputError("a task of ours has this name", file=path, line=line_of(source.text, ("name",)),
+                             key="name", found=found.name, expected="another one")  # fmt: skip
+        return own_task(found, path.parent.resolve())
     if name not in TASKS:
         known = ", ".join(sorted(TASKS))
-        raise InputError("no such task", found=name, expected=f"one of {known}", suggestion=closest(name, TASKS))
+        raise InputError(
+            "no such task",
+            found=name,
+            expected=f"one of {known}, or a task file (.toml)",
+            suggestion=closest(name, TASKS),
+        )
     return TASKS[name]

@@ -49,7 +49,7 @@ def train(
     *,
     command: list[str] | None = None,
 ) -> TrainResult:
-    """Trains teacher and student of a task and writes the checkpoint `out`.
+    """Trains teacher and student of a task (a name, or the path of a task file) and writes the checkpoint `out`.
 
     `reader` gives the run-to-run noise of the stages that have some; `calibration_path` is the file it was read from,
     which goes into the checkpoint (whoever made the reader has checked it). The same task, reader, configuration,
@@ -63,6 +63,8 @@ def train(
     """
     task = find_task(task_name)
     config = config or task.defaults()
+    if config.data is None:
+        config = config.model_copy(update={"data": task.defaults().data})  # recorded, for evaluation to find
     check_levels(reader, top_level(config.code.bits))
     made_from: list[tuple[InputRef, Origin | None]] = []
     # Either refuses before any file is touched.
@@ -70,16 +72,18 @@ def train(
         teacher = task.new_teacher(config)
     else:
         folder = Path(config.teacher.trained)
-        teacher, theirs = load_teacher(folder, task.name, config.teacher.base)
+        teacher, theirs = load_teacher(folder, task, config.teacher.base)
         made_from.append((reference(folder / PROVENANCE, "teacher", theirs.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
     if calibration_path is not None and calibration is not None:
         made_from.append(_reference(calibration_path, calibration))
+    data = task.splits(config)  # a bad row leaves the checkpoint that stands there as it is
     (out / PROVENANCE).unlink(missing_ok=True)
-    data, log = task.splits(config), Log(out / LOG)
-    decides = {"task": task.name, **config.model_dump(), "made from": [ref.sha256 for ref, _ in made_from]}
+    log = Log(out / LOG)
+    task_said = task.recorded if isinstance(task.recorded, str) else task.recorded.model_dump()
+    decides = {"task": task_said, **config.model_dump(), "made from": [ref.sha256 for ref, _ in made_from]}
     state = RunState(out / RUNNING, decides)
     with torch_threads(config.threads):
         started_s = time.monotonic()
@@ -104,7 +108,8 @@ def train(
         command=command,
     )
     section = Section(
-        task=task.name,
+        task=task.recorded,
+        train_sha256=data.train.digest(),
         code=config.code,
         calibration_sha256=None if calibration is None else sha256_bytes(calibration),
     )

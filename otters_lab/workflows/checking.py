@@ -42,6 +42,8 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
     from otters_lab.measurements.mapping import MappingFile, load_mapping
     from otters_lab.sweeps.recipe import RecipeModel
     from otters_lab.training.config import TrainingConfig, read_config
+    from otters_lab.training.taskfile import TaskFile
+    from otters_lab.training.tasks import find_task
 
     source = read_toml(path)
     models: dict[str, type[StrictModel]] = {
@@ -49,11 +51,14 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
         "recipe": RecipeModel,
         "training configuration": TrainingConfig,
         "import mapping": MappingFile,
+        "task": TaskFile,
     }
     shared = {kind: len(set(model.model_fields) & set(source.data)) for kind, model in models.items()}
     kind = max(shared, key=lambda name: shared[name])
     if shared[kind] == 0:
-        raise InputError("has no key of a bench, a recipe, a training configuration or an import mapping", file=path)
+        raise InputError(
+            "has no key of a bench, a recipe, a training configuration, an import mapping or a task", file=path
+        )
     if kind == "bench":
         found = load_bench(path)
         return {"kind": kind, "summary": f"{found.name}, backend {found.backend}, {len(found.devices)} devices"}
@@ -62,6 +67,10 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
     if kind == "import mapping":
         options, _ = load_mapping(path)
         return {"kind": kind, "summary": f"time in {options.time!r}, current in {options.current!r}"}
+    if kind == "task":
+        task = find_task(str(path))
+        outputs = "a score" if task.labels == 1 else f"{task.labels} classes"
+        return {"kind": kind, "summary": f"{task.name}: {outputs}, by {', '.join(task.metrics)}"}
     config = read_config(path)
     return {"kind": kind, "summary": f"{len(config.stages)} stages"}
 
@@ -125,4 +134,4 @@ def _check_checkpoint(path: Path) -> dict[str, Any]:
     from otters_lab.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    return {"kind": "checkpoint", "summary": f"task {checkpoint.section.task}, every hash matches"}
+    return {"kind": "checkpoint", "summary": f"task {checkpoint.task.name}, every hash matches"}

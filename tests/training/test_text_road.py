@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
     BertModel,
-    PreTrainedTokenizerFast,
 )
 
 import otters_lab.ttfs.hub  # noqa: F401  # what from_pretrained of a converted model needs
@@ -31,28 +25,9 @@ from otters_lab.training.packed import pack, unpack
 from otters_lab.training.train import train
 from otters_lab.ttfs.plain_noise import PlainNoise
 
-WORDS = ["good", "bad", *(f"w{i}" for i in range(30))]
-
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained encoder with a tokenizer, as a folder."""
-    folder = tmp_path_factory.mktemp("base")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    BertModel(
-        BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, initializer_range=0.3, **shape)
-    ).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(vocabulary: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sentences that are good or bad, or their phrases."""
     folder, rng = tmp_path_factory.mktemp("glue"), np.random.default_rng(0)
     (folder / "SST-2").mkdir()
@@ -60,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = ["sentence\tlabel"]
         for _ in range(count):
             label = int(rng.integers(2))
-            words = [*rng.choice(WORDS[2:], rng.integers(3, 9)), WORDS[1 - label]]
+            words = [*rng.choice(vocabulary[2:], rng.integers(3, 9)), vocabulary[1 - label]]
             lines.append(f"{' '.join(rng.permutation(words))} \t{label}")
         (folder / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return folder
