@@ -182,8 +182,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
 
-def load_teacher(folder: Path, task: Task, base: str) -> tuple[PreTrainedModel, Header]:
-    """The teacher of a checkpoint, in eval mode, and the checkpoint's header.
+def load_earlier(folder: Path, task: Task, base: str) -> Checkpoint:
+    """A checkpoint to train on from: of this task, its teacher of the pre-trained encoder `base`.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def load_teacher(folder: Path, task: Task, base: str) -> tuple[PreTrainedModel, 
         raise InputError(
             "its teacher was another encoder", file=folder, found=found.training.teacher.base, expected=base
         )
-    return found.teacher, found.header
+    return found
 
 
 def _read_model(folder: Path, record: Any) -> PreTrainedModel:

@@ -13,14 +13,14 @@ from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, Origin, new_header, parse_header, reference
-from otters_lab.training.checkpoint import Section, load_teacher, write_checkpoint
+from otters_lab.training.checkpoint import Checkpoint, Section, load_earlier, write_checkpoint
 from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
 from otters_lab.training.runstate import RunState
-from otters_lab.training.tasks import find_task
+from otters_lab.training.tasks import Task, find_task
 from otters_lab.training.teacher import train_teacher
 from otters_lab.ttfs.code import top_level
 from otters_lab.ttfs.convert import convert
@@ -68,12 +68,11 @@ def train(
     check_levels(reader, top_level(config.code.bits))
     made_from: list[tuple[InputRef, Origin | None]] = []
     # Either refuses before any file is touched.
-    if config.teacher.trained is None:
-        teacher = task.new_teacher(config)
-    else:
-        folder = Path(config.teacher.trained)
-        teacher, theirs = load_teacher(folder, task, config.teacher.base)
-        made_from.append((reference(folder / PROVENANCE, "teacher", theirs.uid), None))
+    earlier = _earlier(task, config)
+    teacher = task.new_teacher(config) if earlier is None else earlier.teacher
+    if earlier is not None:
+        role = "student" if config.student else "teacher"
+        made_from.append((reference(earlier.folder / PROVENANCE, role, earlier.header.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
@@ -87,13 +86,16 @@ def train(
     state = RunState(out / RUNNING, decides)
     with torch_threads(config.threads):
         started_s = time.monotonic()
-        if config.teacher.trained is None:
+        if earlier is None:
             train_teacher(task, teacher, data, config, log, state)
         teacher_validation = score(teacher, data.validation, task.metrics)
         log.write(stage="teacher", validation=teacher_validation)
         teacher_done_s = time.monotonic()
-        student = convert(copy.deepcopy(teacher), config.code)
-        reached = distil(Lesson(task, student, teacher, data, reader, config), log, state)
+        if earlier is not None and config.student:
+            student, quantised = earlier.student, (True, True, True)
+        else:
+            student, quantised = convert(copy.deepcopy(teacher), config.code), None
+        reached = distil(Lesson(task, student, teacher, data, reader, config, quantised), log, state)
         student_done_s = time.monotonic()
         with counting(student):
             score(student, data.validation, task.metrics)
@@ -125,6 +127,20 @@ def train(
         student_s=student_done_s - teacher_done_s,
         header=header,
     )
+
+
+def _earlier(task: Task, config: TrainingConfig) -> Checkpoint | None:
+    """The checkpoint whose teacher, or student too, is taken over."""
+    folder = config.student or config.teacher.trained
+    if folder is None:
+        return None
+    found = load_earlier(Path(folder), task, config.teacher.base)
+    made, wanted = (code.model_dump(exclude={"noise"}) for code in (found.section.code, config.code))
+    for name in made if config.student else ():
+        if made[name] != wanted[name]:
+            raise InputError("its student codes otherwise", file=folder, key=f"code.{name}", found=made[name],
+                             expected=wanted[name])  # fmt: skip
+    return found
 
 
 def _reference(path: Path, data: bytes) -> tuple[InputRef, Origin | None]:

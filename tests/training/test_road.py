@@ -151,3 +151,33 @@ def test_bad_requests_are_refused_before_any_training(tiny_config: TrainingConfi
     with pytest.raises(InputError, match="is a file"):
         train("digits", reader, tmp_path / "file", tiny_config)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_goes_on_from_an_earlier_one_s_teacher_or_student(
+    trained: TrainResult, tiny_config: TrainingConfig, curve_reader: Any, tmp_path: Path
+) -> None:
+    before, folder = load_checkpoint(trained.folder), str(trained.folder)
+    still = tiny_config.stages[2].model_copy(update={"steps": 1, "lr": 1e-30, "scale_lr": 1e-30})
+    given = tiny_config.model_copy(update={"student": folder, "stages": [still]})
+    learnt = tiny_config.teacher.model_copy(update={"trained": folder})
+    afresh = tiny_config.model_copy(update={"teacher": learnt, "stages": [still]})
+    images = before.splits().validation
+    same, other = (
+        load_checkpoint(train("digits", curve_reader(), tmp_path / name, config).folder)
+        for name, config in (("on", given), ("anew", afresh))
+    )
+    assert torch.equal(logits(same.student, images), logits(before.student, images))
+    assert not torch.equal(logits(other.student, images), logits(before.student, images))
+    for found, role in ((same, "student"), (other, "teacher")):
+        assert torch.equal(logits(found.teacher, images), logits(before.teacher, images))
+        assert [(ref.role, ref.uid) for ref in found.header.inputs] == [(role, before.header.uid)]
+
+
+def test_a_student_of_another_code_is_not_gone_on_with(
+    trained: TrainResult, tiny_config: TrainingConfig, tmp_path: Path
+) -> None:
+    code = tiny_config.code.model_copy(update={"bits": 3})
+    config = tiny_config.model_copy(update={"student": str(trained.folder), "code": code})
+    with pytest.raises(InputError, match=r"code.bits: its student codes otherwise; found 4, expected 3"):
+        train("digits", IdealReader(3), tmp_path / "net", config)
+    assert not (tmp_path / "net").exists()
