@@ -119,7 +119,7 @@ def test_only_what_follows_a_relu_takes_one_rail(kind: str) -> None:
         assert [m.weight.shape for m in linears] == [(32, 48)] * expected
 
 
-@pytest.mark.parametrize("kind", list(ENCODERS))
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "vit"])
 def test_relus_in_the_feed_forward_make_the_network_a_relu_model_gives(kind: str, tmp_path: Path) -> None:
     field = "activation" if kind == "distilbert" else "hidden_act"
     plain, born = model_of(kind, **ENCODERS[kind]), model_of(kind, **ENCODERS[kind], **{field: "relu"})
