@@ -13,6 +13,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from otters_lab.core.files import canonical_json, sha256_bytes, write_atomically
+from otters_lab.training.parallel import is_first
 
 if TYPE_CHECKING:
     from otters_lab.training.loop import Log
@@ -49,7 +50,9 @@ class RunState:
     def save_if_due(
         self, stage: str, step: int, steps: int, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log
     ) -> None:
-        """Saves after `step` steps, if it is the last or a while has passed."""
+        """Saves after `step` steps, if it is the last or a while has passed; of several processes, the first does."""
+        if not is_first():
+            return
         done = step == steps
         if not done and time.monotonic() - self._saved_s < self._every_s:
             return

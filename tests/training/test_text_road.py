@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
     BertModel,
-    PreTrainedTokenizerFast,
 )
 
 import otters_lab.ttfs.hub  # noqa: F401  # what from_pretrained of a converted model needs
@@ -31,49 +24,15 @@ from otters_lab.training.packed import pack, unpack
 from otters_lab.training.train import train
 from otters_lab.ttfs.plain_noise import PlainNoise
 
-WORDS = ["good", "bad", *(f"w{i}" for i in range(30))]
-
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained encoder with a tokenizer, as a folder."""
-    folder = tmp_path_factory.mktemp("base")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    BertModel(
-        BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, initializer_range=0.3, **shape)
-    ).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences that are good or bad, or their phrases."""
-    folder, rng = tmp_path_factory.mktemp("glue"), np.random.default_rng(0)
-    (folder / "SST-2").mkdir()
-    for name, count in (("train", 600), ("dev", 60)):
-        lines = ["sentence\tlabel"]
-        for _ in range(count):
-            label = int(rng.integers(2))
-            words = [*rng.choice(WORDS[2:], rng.integers(3, 9)), WORDS[1 - label]]
-            lines.append(f"{' '.join(rng.permutation(words))} \t{label}")
-        (folder / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(text_base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage = StageConfig(name="all", steps=150, lr=3e-3, weights=True, states=True, noise=0.5)
     config = TrainingConfig(
         batch=16,
-        data=str(data),
+        data=str(texts),
         max_tokens=16,
-        teacher=TeacherConfig(base=str(base), steps=300, lr=1e-3),
+        teacher=TeacherConfig(base=str(text_base), steps=300, lr=1e-3),
         stages=[stage],
     )
     return train("sst2", PlainNoise("curve", 0.05, 16), tmp_path_factory.mktemp("net") / "sst2", config).folder
@@ -98,9 +57,9 @@ def test_transformers_own_call_loads_it_with_its_tokenizer(folder: Path) -> None
         assert torch.equal(model(**inputs).logits, load_checkpoint(folder).student(**inputs).logits)
 
 
-def test_words_are_left_as_the_base_has_them(folder: Path, base: Path) -> None:
+def test_words_are_left_as_the_base_has_them(folder: Path, text_base: Path) -> None:
     student = load_checkpoint(folder).student.get_input_embeddings()
-    assert torch.equal(student.weight, BertModel.from_pretrained(base).get_input_embeddings().weight)
+    assert torch.equal(student.weight, BertModel.from_pretrained(text_base).get_input_embeddings().weight)
 
 
 def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, tmp_path: Path) -> None:
@@ -114,11 +73,11 @@ def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, tmp_
 
 
 def test_a_packed_student_is_refused_with_another_base_and_when_it_is_none(
-    folder: Path, base: Path, tmp_path: Path
+    folder: Path, text_base: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "student.safetensors"
     pack(load_checkpoint(folder), path)
-    weights = base / "model.safetensors"
+    weights = text_base / "model.safetensors"
     whole = weights.read_bytes()
     try:
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
