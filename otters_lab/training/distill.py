@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,11 +59,10 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
         if on != before:
             # What is quantised has changed, and with it all that flows: earlier scales no longer fit.
             calibrate_scales(student, lambda: student(**sample.batch(torch.arange(len(sample)))))
-        _run_stage(lesson, stage, first_step, noise_before, normalisers, log, state)
         devices = _devices(lesson, stage.noise, VALIDATION_NOISE, number)
-        reached[stage.name] = from_first(
-            partial(score, student, data.validation, lesson.task.metrics, devices, config.precision)
-        )
+        validate = partial(score, student, data.validation, lesson.task.metrics, devices, config.precision)
+        _run_stage(lesson, stage, first_step, noise_before, normalisers, validate, log, state)
+        reached[stage.name] = from_first(validate)
         log.write(stage=stage.name, validation=reached[stage.name])
         first_step, noise_before, before = first_step + stage.steps, stage.noise, on
     student.eval()
@@ -76,6 +75,7 @@ def _run_stage(
     first_step: int,
     noise_before: float,
     normalisers: Sequence[float],
+    validate: Callable[[], float],
     log: Log,
     state: RunState | None,
 ) -> None:
@@ -123,7 +123,17 @@ def _run_stage(
             scale.clamp_(min=1e-4)
 
     run_steps(
-        stage.name, student, groups, stage.steps, loss_at, log, seed=config.seed, state=state, after=keep_positive
+        stage.name,
+        student,
+        groups,
+        stage.steps,
+        loss_at,
+        log,
+        seed=config.seed,
+        state=state,
+        after=keep_positive,
+        checks=stage,
+        score=validate,
     )
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from otters_lab.core.log import Bar, progress
-from otters_lab.training.parallel import add_gradients, added, is_first, start_alike
-from otters_lab.training.runstate import RunState
+from otters_lab.training.config import ChecksConfig
+from otters_lab.training.parallel import add_gradients, added, from_first, is_first, start_alike
+from otters_lab.training.runstate import Best, RunState
 from otters_lab.ttfs.device import generator
 
 # Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
@@ -63,18 +64,27 @@ def run_steps(
     seed: int,
     state: RunState | None = None,
     after: Callable[[], None] | None = None,
+    checks: ChecksConfig | None = None,
+    score: Callable[[], float] | None = None,
 ) -> None:
     """Minimises `loss_at(step)` over the parameter groups (each with its `lr`); `after` runs behind each step.
 
     The loss, and what of its parts are tensors, are this process's share of a sum over processes (see `parallel`).
+    With `checks.check_every`, `score()` (a higher one is better) is logged as "validation" of the step just taken, and
+    decides what the model holds in the end (see `ChecksConfig`); it must draw nothing from torch's own generator.
+
     What torch draws within a step (dropout) is keyed by (seed, step). With `state`, the run is saved now and then, goes
     on from what was saved, and is not run again once it is done: the results are the same bits.
     """
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
     peaks = [group["lr"] for group in optimiser.param_groups]
     parameters = [parameter for group in groups for parameter in group["params"]]
-    first = 0 if state is None else state.restore(name, model, optimiser, log)
+    best = Best()
+    first = 0 if state is None else state.restore(name, model, optimiser, log, best)
+    every, patience = (None, None) if checks is None else (checks.check_every, checks.patience)
     start_alike(model, first)
+    if first is None:
+        return
     bar = progress(name, steps) if is_first() else nullcontext(Bar())
     with bar as advance, torch.random.fork_rng(devices=[]):
         advance(first)
@@ -93,9 +103,19 @@ def run_steps(
                 after()
             if step % 20 == 0 or step == steps - 1:
                 log.write(stage=name, step=step, **added({"loss": loss.detach(), "lr_share": share, **parts}))
+            done = step == steps - 1
+            if score is not None and every is not None and (done or (step + 1) % every == 0):
+                found = from_first(score)
+                log.write(stage=name, step=step, validation=found)
+                best.take(found, model)
+                done = done or best.checks_behind == patience
+            if done and best.weights:
+                model.load_state_dict(best.weights)
             if state is not None:
-                state.save_if_due(name, step + 1, steps, model, optimiser, log)
+                state.save_if_due(name, step + 1, done, model, optimiser, log, best)
             advance(1)
+            if done:
+                break
 
 
 class Log:

@@ -87,13 +87,13 @@ def from_first(make: Callable[[], T]) -> T:
     return found[0]  # type: ignore[return-value]  # what came from the first is a T
 
 
-def start_alike(model: nn.Module, step: int) -> None:
+def start_alike(model: nn.Module, step: int | None) -> None:
     """Gives all processes the first one's parameters, and sees to it that none began before another had read its files.
 
     Raises
     ------
     InputError
-        if they would go on from different steps, as where the run's folder is not shared.
+        if they would go on from different steps (None: there are none left), as where the run's folder is not shared.
     """
     if processes() == 1:
         return

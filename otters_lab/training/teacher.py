@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.loop import Log, batch_ids, run_steps
-from otters_lab.training.measure import autocast, wide
+from otters_lab.training.measure import autocast, score, wide
 from otters_lab.training.parallel import dropout_of_whole, own_slice
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task
@@ -33,7 +33,7 @@ def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> 
 def train_teacher(
     task: Task, model: PreTrainedModel, data: Splits, config: TrainingConfig, log: Log, state: RunState | None = None
 ) -> PreTrainedModel:
-    """The model trained on the task's labels, in eval mode."""
+    """The model trained on the task's labels, in eval mode; checked as `config.teacher` says."""
     settings, batches = config.teacher, training_batches(task, data.train, config)
     model.train()
 
@@ -50,5 +50,16 @@ def train_teacher(
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [{"params": learned, "lr": settings.lr, "weight_decay": settings.weight_decay}]
-    run_steps("teacher", model, groups, settings.steps, loss_at, log, seed=config.seed, state=state)
+    run_steps(
+        "teacher",
+        model,
+        groups,
+        settings.steps,
+        loss_at,
+        log,
+        seed=config.seed,
+        state=state,
+        checks=settings,
+        score=lambda: score(model, data.validation, task.metrics),
+    )
     return model.eval()

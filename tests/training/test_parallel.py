@@ -15,11 +15,42 @@ import torch
 from safetensors.torch import load_file
 
 from otters_lab.core.errors import InputError
-from otters_lab.training.checkpoint_files import check_files
+from otters_lab.training.checkpoint_files import PROVENANCE, check_files
 from otters_lab.training.parallel import alone
 
 RUNS = Path(__file__).with_name("in_parallel.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import otters_lab.training.train as training
+from otters_lab.training.config import ShapeConfig, StageConfig, TeacherConfig, TrainingConfig
+from otters_lab.training.parallel import is_first
+from otters_lab.training.runstate import RunState
+from otters_lab.ttfs.plain_noise import PlainNoise
+
+class Often(RunState):
+    def __init__(self, folder, identity):
+        super().__init__(folder, identity, every_s=0.0)
+
+    def save_if_due(self, stage, step, *rest):
+        if (stage, str(step), is_first()) == ("all", sys.argv[2], sys.argv[3] == "first"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().save_if_due(stage, step, *rest)
+
+training.RunState = Often
+config = TrainingConfig(
+    shape=ShapeConfig(hidden=16, layers=1, heads=2, feed_forward=16),
+    batch=16,
+    teacher=TeacherConfig(steps=10, check_every=5),
+    stages=[
+        StageConfig(name="all", steps=60, lr=2e-2, weights=True, states=True, noise=1.0, check_every=4, patience=2)
+    ],
+)
+training.train("digits", PlainNoise("curve", 0.1, 16), Path(sys.argv[1]), config)
+"""
 
 
 def started_in_two(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -74,6 +105,24 @@ def test_two_processes_log_the_losses_of_one_and_end_with_its_weights(
     if part == "student":
         assert all(line["spikes"] > 0 for line in found if "spikes" in line), "a price that is paid"
     check_files(two)
+
+
+@pytest.mark.long
+def test_kill_9_of_a_process_and_the_same_call_again_give_the_undisturbed_run_and_its_early_stop(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    whole, net = tmp_path / "whole", tmp_path / "net"
+    assert started_in_two(script, whole, "never", "first").returncode == 0
+    last = max(line["step"] for line in lines(whole) if line["stage"] == "all" and "step" in line)
+    assert 7 < last < 59, "it has stopped early"
+    for step, who in ((last - 1, "first"), (last, "second")):  # steps counted from 1: between the last two checks
+        assert started_in_two(script, net, step, who).returncode != 0
+        assert not (net / PROVENANCE).exists(), "what is not whole does not load"
+    done = started_in_two(script, net, "never", "first")
+    assert done.returncode == 0, done.stderr
+    assert check_files(net).payload_digest == check_files(whole).payload_digest
 
 
 @pytest.mark.long
