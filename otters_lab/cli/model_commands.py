@@ -76,6 +76,7 @@ def train(
 ) -> None:
     """Train teacher and student: distilled, spiking forward under the calibration's noise, quantised backward."""
     from otters_lab.core.errors import InputError
+    from otters_lab.training.parallel import is_first
     from otters_lab.workflows.networks import train_on_calibration
 
     if (task is None) == (start is None):
@@ -84,6 +85,8 @@ def train(
         return _refit(start, calibration, out, steps, weights, data, as_json)
     assert task is not None
     result = train_on_calibration(task, calibration, out, config, data=data, teacher=teacher, noise=noise)
+    if not is_first():
+        return None
     if as_json:
         return print_json(
             {

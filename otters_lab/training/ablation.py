@@ -19,6 +19,7 @@ from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.parallel import alone
 from otters_lab.ttfs.code import IdealReader
 from otters_lab.ttfs.device import NoiseConfig, Place
 
@@ -74,8 +75,9 @@ def ablate(
     Raises
     ------
     InputError
-        if the task's data is not there.
+        if the task's data is not there, or several processes were started.
     """
+    alone("an ablation")
     section = trunk.section
     task, data = trunk.task, trunk.splits()
     known = {**readers, IDEAL: IdealReader(section.code.bits)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,7 +47,25 @@ class ReadingConfig(StrictModel):
     drift_h: float = 0.0  # since the calibration
 
 
-class TeacherConfig(StrictModel):
+class ChecksConfig(StrictModel):
+    """Validation scores while something is trained, and when they end it.
+
+    Every `check_every` steps, and after the last one, the validation part is scored; what is kept in the end is then
+    what scored best (of equals the first), not what came last. With `patience`, training ends after so many checks in
+    a row without a better score. Without `check_every`, all steps are taken and the last is kept.
+    """
+
+    check_every: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _patient_with_checks(self) -> Self:
+        if self.patience is not None and self.check_every is None:
+            raise ValueError(f"patience = {self.patience} counts checks, but there is no check_every")
+        return self
+
+
+class TeacherConfig(ChecksConfig):
     """Supervised training of the full-precision teacher."""
 
     base: str = "minilm"  # pre-trained encoder of text tasks: a folder, a name of the hub, or minilm
@@ -58,13 +76,14 @@ class TeacherConfig(StrictModel):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
 
-class StageConfig(StrictModel):
+class StageConfig(ChecksConfig):
     """One stage of the student's training: which approximations are on, and how much device noise at its end.
 
     The learning rates decay to 0 within the stage. Scales that the stage switches on are set from statistics first.
     `noise` is the multiple of the reader's noise that the stage ends with (it ramps up from 0, or from the stage
     before, over the first `ramp` share of the steps). A linear input or query that fires more than `rail_rate` spikes a
-    rail (two rails: twice that a neuron) pays for it.
+    rail (two rails: twice that a neuron) pays for it. Checks are scored under the noise that the stage ends with; a
+    stage that ends early hands on as if it had taken all its steps.
     """
 
     name: str

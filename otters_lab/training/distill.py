@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from otters_lab.core.protocols import LevelReader
 from otters_lab.training.config import StageConfig, TrainingConfig
 from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
-from otters_lab.training.measure import autocast, score
+from otters_lab.training.measure import autocast, score, wide
+from otters_lab.training.parallel import from_first, own_slice
 from otters_lab.training.runstate import RunState
 from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
@@ -57,9 +59,10 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
         if on != before:
             # What is quantised has changed, and with it all that flows: earlier scales no longer fit.
             calibrate_scales(student, lambda: student(**sample.batch(torch.arange(len(sample)))))
-        _run_stage(lesson, stage, first_step, noise_before, normalisers, log, state)
         devices = _devices(lesson, stage.noise, VALIDATION_NOISE, number)
-        reached[stage.name] = score(student, data.validation, lesson.task.metrics, devices, config.precision)
+        validate = partial(score, student, data.validation, lesson.task.metrics, devices, config.precision)
+        _run_stage(lesson, stage, first_step, noise_before, normalisers, validate, log, state)
+        reached[stage.name] = from_first(validate)
         log.write(stage=stage.name, validation=reached[stage.name])
         first_step, noise_before, before = first_step + stage.steps, stage.noise, on
     student.eval()
@@ -72,6 +75,7 @@ def _run_stage(
     first_step: int,
     noise_before: float,
     normalisers: Sequence[float],
+    validate: Callable[[], float],
     log: Log,
     state: RunState | None,
 ) -> None:
@@ -80,26 +84,30 @@ def _run_stage(
     student.eval()
     batches = training_batches(lesson.task, lesson.data.train, config)
 
-    def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor | float]]:
         at = first_step + step
         inputs, y = batches(at)
+        own = range(len(y))[own_slice(len(y))]
+        mine = {name: part[own.start : own.stop] for name, part in inputs.items()}
         with torch.no_grad(), autocast(config.precision):
-            wanted = lesson.teacher(**inputs, output_hidden_states=True)
+            wanted = lesson.teacher(**mine, output_hidden_states=True)
         noise = noise_at(step, stage, noise_before)
         devices = _devices(lesson, noise, TRAINING_NOISE, at)
         spikes = priced(student, stage.rail_rate)
-        with using(student, devices, range(len(y))), autocast(config.precision), spikes as terms:
-            found = student(**inputs, output_hidden_states=True)
-        mask = inputs.get("attention_mask")
-        hidden = hidden_error(found.hidden_states, wanted.hidden_states, normalisers, mask)
+        with using(student, devices, own), autocast(config.precision), spikes as terms:
+            found = student(**mine, output_hidden_states=True)
+        weight = len(own) / len(y)
+        mask = mine.get("attention_mask")
+        # Hidden states count by token: who has the longer sentences has the larger share.
+        of_tokens = weight if mask is None else mask.sum() / inputs["attention_mask"].sum()
+        hidden = of_tokens * hidden_error(found.hidden_states, wanted.hidden_states, normalisers, mask)
         if lesson.task.labels == 1:
-            soft = (found.logits.float() - wanted.logits.float()).square().mean()
+            soft = (wide(found.logits) - wide(wanted.logits)).square().mean()
         else:
-            soft = soft_cross_entropy(found.logits.float(), wanted.logits.float(), config.temperature)
-        spent = price(terms)
-        parts = {"hidden": hidden, "soft": soft, "spikes": spent}
+            soft = soft_cross_entropy(wide(found.logits), wide(wanted.logits), config.temperature)
+        soft, spent = weight * soft, weight * price(terms)
         loss = soft + config.hidden_weight * hidden + spent
-        return loss, {**{name: float(part.detach()) for name, part in parts.items()}, "noise": noise}
+        return loss, {"hidden": hidden.detach(), "soft": soft.detach(), "spikes": spent.detach(), "noise": noise}
 
     scales = scale_parameters(student)
     positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
@@ -115,7 +123,17 @@ def _run_stage(
             scale.clamp_(min=1e-4)
 
     run_steps(
-        stage.name, student, groups, stage.steps, loss_at, log, seed=config.seed, state=state, after=keep_positive
+        stage.name,
+        student,
+        groups,
+        stage.steps,
+        loss_at,
+        log,
+        seed=config.seed,
+        state=state,
+        after=keep_positive,
+        checks=stage,
+        score=validate,
     )
 
 
@@ -163,8 +181,7 @@ def hidden_error(
     there is padding.
     """
     errors = [
-        _mean((f.float() - w.float()).square(), mask) / size
-        for f, w, size in zip(found, wanted, normalisers, strict=True)
+        _mean((wide(f) - wide(w)).square(), mask) / size for f, w, size in zip(found, wanted, normalisers, strict=True)
     ]
     return torch.stack(errors).mean()
 

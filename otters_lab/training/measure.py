@@ -22,6 +22,11 @@ def autocast(precision: Precision) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
+def wide(x: Tensor) -> Tensor:
+    """x in float32, or in what it has if that is wider: what losses and scores are computed in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @torch.no_grad()
 def logits(
     model: PreTrainedModel,
@@ -37,11 +42,10 @@ def logits(
     for ids in examples.in_batches(batch):
         inputs = examples.batch(ids)
         with using(model, devices, ids.tolist(), inputs.get("attention_mask")), autocast(precision):
-            part = model(**inputs).logits
+            part = wide(model(**inputs).logits)
         if found is None:
-            wide = torch.promote_types(part.dtype, torch.float32)
-            found = part.new_empty((len(examples), part.shape[1]), dtype=wide)
-        found[ids] = part.to(found.dtype)
+            found = part.new_empty((len(examples), part.shape[1]))
+        found[ids] = part
     model.train(was_training)
     assert found is not None
     return found

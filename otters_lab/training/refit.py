@@ -20,6 +20,7 @@ from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.parallel import alone
 from otters_lab.ttfs.device import counting, summaries
 
 OLD_CHIP, OLD_TIMES, RETIMED, ADAPTED = "old chip", "new chip, old times", "new chip, re-timed", "re-timed and adapted"
@@ -62,8 +63,9 @@ def refit(
     Raises
     ------
     InputError
-        if the task's data is not there.
+        if the task's data is not there, or several processes were started.
     """
+    alone("a refit")
     section, config = checkpoint.section, checkpoint.training
     task, data = checkpoint.task, checkpoint.splits()
     stage = StageConfig(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from otters_lab.training.measure import wide
+from otters_lab.training.parallel import mean_over_processes
 from otters_lab.ttfs.layers import TTFSAttention, TTFSCode, TTFSLinear
 
 PRICE = 2.0  # of a spike a neuron too many, against the soft cross-entropy
@@ -15,8 +17,8 @@ PRICE = 2.0  # of a spike a neuron too many, against the soft cross-entropy
 
 @contextmanager
 def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
-    """While open, each linear input and query that is computed adds a term to the list that is given: its share of
-    neurons that fire, beyond `rail_rate` times its rails. Attention probabilities are left alone. A rate of 1 is free.
+    """While open, each linear input and query that is computed adds a term [] to the list that is given: its share of
+    neurons that fire, less `rail_rate` times its rails. Attention probabilities are left alone. A rate of 1 is free.
 
     A neuron fires at |x| >= alpha/2. Its share is followed by min(|x|/alpha, 1), whose mean is the same where x is
     evenly spread below alpha, and which has a gradient to x and alpha. Padding counts as any token.
@@ -29,8 +31,8 @@ def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
     def count(site: TTFSCode, x: Tensor) -> None:
         if site.enabled:
             magnitude = x.abs() if site.signed else x.relu()
-            share = (magnitude / site.alpha).clamp(max=1.0).mean(dtype=torch.float32)
-            terms.append((share - rail_rate * (2 if site.signed else 1)).relu())
+            share = wide((magnitude / site.alpha).clamp(max=1.0)).mean()
+            terms.append(share - rail_rate * (2 if site.signed else 1))
 
     def on_linear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, TTFSLinear)
@@ -51,5 +53,5 @@ def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
 
 
 def price(terms: list[Tensor]) -> Tensor:
-    """The loss of the terms of one forward pass."""
-    return PRICE * torch.stack(terms).mean() if terms else torch.zeros(())
+    """The loss of the terms of one forward pass: what is beyond, of the batch as a whole."""
+    return PRICE * mean_over_processes(torch.stack(terms)).relu().mean() if terms else torch.zeros(())

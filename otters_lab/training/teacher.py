@@ -11,11 +11,12 @@ from transformers import PreTrainedModel
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.loop import Log, batch_ids, run_steps
-from otters_lab.training.measure import autocast
+from otters_lab.training.measure import autocast, score, wide
+from otters_lab.training.parallel import dropout_of_whole, own_slice
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task
 
-Batches = Callable[[int], tuple[dict[str, Tensor], Tensor]]  # step -> inputs, targets
+Batches = Callable[[int], tuple[dict[str, Tensor], Tensor]]  # step -> inputs, targets of all processes
 
 
 def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> Batches:
@@ -32,19 +33,33 @@ def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> 
 def train_teacher(
     task: Task, model: PreTrainedModel, data: Splits, config: TrainingConfig, log: Log, state: RunState | None = None
 ) -> PreTrainedModel:
-    """The model trained on the task's labels, in eval mode."""
+    """The model trained on the task's labels, in eval mode; checked as `config.teacher` says."""
     settings, batches = config.teacher, training_batches(task, data.train, config)
     model.train()
 
-    def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor | float]]:
         inputs, y = batches(step)
-        with autocast(config.precision):
-            logits = model(**inputs).logits.float()
+        own = own_slice(len(y))
+        mine, weight = {name: part[own] for name, part in inputs.items()}, len(y[own]) / len(y)
+        with autocast(config.precision), dropout_of_whole():
+            logits = wide(model(**mine).logits)
         if task.labels == 1:
-            return torch.nn.functional.mse_loss(logits[:, 0], y), {}
-        return torch.nn.functional.cross_entropy(logits, y, label_smoothing=settings.label_smoothing), {}
+            return weight * torch.nn.functional.mse_loss(logits[:, 0], y[own]), {}
+        loss = torch.nn.functional.cross_entropy(logits, y[own], label_smoothing=settings.label_smoothing)
+        return weight * loss, {}
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [{"params": learned, "lr": settings.lr, "weight_decay": settings.weight_decay}]
-    run_steps("teacher", model, groups, settings.steps, loss_at, log, seed=config.seed, state=state)
+    run_steps(
+        "teacher",
+        model,
+        groups,
+        settings.steps,
+        loss_at,
+        log,
+        seed=config.seed,
+        state=state,
+        checks=settings,
+        score=lambda: score(model, data.validation, task.metrics),
+    )
     return model.eval()

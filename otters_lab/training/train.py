@@ -19,6 +19,7 @@ from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.parallel import from_first, is_first, join, own_slice, processes
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task, find_task
 from otters_lab.training.teacher import train_teacher
@@ -53,16 +54,21 @@ def train(
 
     `reader` gives the run-to-run noise of the stages that have some; `calibration_path` is the file it was read from,
     which goes into the checkpoint (whoever made the reader has checked it). The same task, reader, configuration,
-    machine and versions give the same payload digest.
+    machine, versions and number of processes give the same payload digest.
+
+    Processes that torchrun started share every batch: losses are those of one process, up to the order of float sums.
+    The first of them writes, all return the same.
 
     Raises
     ------
     InputError
         for an unknown task, a reader of another number of levels, a patch that does not tile the image, an `out` that
-        is a file, or a calibration that is not there.
+        is a file, a calibration that is not there, or a batch that does not divide among the processes.
     """
+    join()
     task = find_task(task_name)
     config = config or task.defaults()
+    own_slice(config.batch)
     if config.data is None:
         config = config.model_copy(update={"data": task.defaults().data})  # recorded, for evaluation to find
     check_levels(reader, top_level(config.code.bits))
@@ -79,16 +85,19 @@ def train(
     if calibration_path is not None and calibration is not None:
         made_from.append(_reference(calibration_path, calibration))
     data = task.splits(config)  # a bad row leaves the checkpoint that stands there as it is
-    (out / PROVENANCE).unlink(missing_ok=True)
+    if is_first():
+        (out / PROVENANCE).unlink(missing_ok=True)
     log = Log(out / LOG)
+    settings = {"task": task.name, **config.model_dump()}
+    if processes() > 1:  # which decides the last digits
+        settings["processes"] = processes()
     task_said = task.recorded if isinstance(task.recorded, str) else task.recorded.model_dump()
-    decides = {"task": task_said, **config.model_dump(), "made from": [ref.sha256 for ref, _ in made_from]}
-    state = RunState(out / RUNNING, decides)
+    state = RunState(out / RUNNING, {**settings, "task": task_said, "made from": [ref.sha256 for ref, _ in made_from]})
     with torch_threads(config.threads):
         started_s = time.monotonic()
         if earlier is None:
             train_teacher(task, teacher, data, config, log, state)
-        teacher_validation = score(teacher, data.validation, task.metrics)
+        teacher_validation = from_first(lambda: score(teacher, data.validation, task.metrics))
         log.write(stage="teacher", validation=teacher_validation)
         teacher_done_s = time.monotonic()
         if earlier is not None and config.student:
@@ -97,27 +106,32 @@ def train(
             student, quantised = convert(copy.deepcopy(teacher), config.code), None
         reached = distil(Lesson(task, student, teacher, data, reader, config, quantised), log, state)
         student_done_s = time.monotonic()
-        with counting(student):
-            score(student, data.validation, task.metrics)
-            sites = summaries(student)
-    log.close()
-    header = new_header(
-        "checkpoint",
-        inputs=[ref for ref, _ in made_from],
-        origin=next((origin for _, origin in made_from if origin), None),
-        config={"task": task.name, **config.model_dump()},
-        seeds={"training": config.seed},
-        command=command,
-    )
-    section = Section(
-        task=task.recorded,
-        train_sha256=data.train.digest(),
-        code=config.code,
-        calibration_sha256=None if calibration is None else sha256_bytes(calibration),
-    )
-    task.save_tokenizer(out, config)
-    header = write_checkpoint(out, student, teacher, section, sites, calibration, header)
-    shutil.rmtree(out / RUNNING, ignore_errors=True)
+        log.close()
+
+        def finish() -> Header:
+            with counting(student):
+                score(student, data.validation, task.metrics)
+                sites = summaries(student)
+            header = new_header(
+                "checkpoint",
+                inputs=[ref for ref, _ in made_from],
+                origin=next((origin for _, origin in made_from if origin), None),
+                config=settings,
+                seeds={"training": config.seed},
+                command=command,
+            )
+            section = Section(
+                task=task.recorded,
+                train_sha256=data.train.digest(),
+                code=config.code,
+                calibration_sha256=None if calibration is None else sha256_bytes(calibration),
+            )
+            task.save_tokenizer(out, config)
+            header = write_checkpoint(out, student, teacher, section, sites, calibration, header)
+            shutil.rmtree(out / RUNNING, ignore_errors=True)
+            return header
+
+        header = from_first(finish)
     return TrainResult(
         folder=out,
         metric=task.metrics[0],

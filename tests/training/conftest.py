@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -69,4 +70,19 @@ def base(vocabulary: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     BertModel(
         BertConfig(vocab_size=len(known), max_position_embeddings=32, initializer_range=0.3, **shape)
     ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def texts(vocabulary: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences that are good or bad, or their phrases."""
+    folder, rng = tmp_path_factory.mktemp("glue"), np.random.default_rng(0)
+    (folder / "SST-2").mkdir()
+    for name, count in (("train", 600), ("dev", 60)):
+        lines = ["sentence\tlabel"]
+        for _ in range(count):
+            label = int(rng.integers(2))
+            words = [*rng.choice(vocabulary[2:], rng.integers(3, 9)), vocabulary[1 - label]]
+            lines.append(f"{' '.join(rng.permutation(words))} \t{label}")
+        (folder / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return folder

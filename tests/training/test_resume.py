@@ -30,10 +30,11 @@ module.RunState = Often
 config = TrainingConfig(
     shape=ShapeConfig(hidden=16, layers=1, heads=2, feed_forward=16),
     batch=16,
-    teacher=TeacherConfig(steps=60),
+    teacher=TeacherConfig(steps=60, check_every=15),
     stages=[
         StageConfig(name="activations", steps=30, lr=2e-3),
-        StageConfig(name="all", steps=40, lr=2e-3, weights=True, states=True, noise=1.0),
+        StageConfig(name="all", steps=40, lr=2e-3, weights=True, states=True, noise=1.0,
+                    check_every=7, patience=5),
     ],
 )
 print(train("digits", PlainNoise("curve", 0.1, 16), Path(sys.argv[1]), config).header.payload_digest)

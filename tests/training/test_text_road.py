@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -27,26 +26,11 @@ from otters_lab.ttfs.plain_noise import PlainNoise
 
 
 @pytest.fixture(scope="module")
-def data(vocabulary: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences that are good or bad, or their phrases."""
-    folder, rng = tmp_path_factory.mktemp("glue"), np.random.default_rng(0)
-    (folder / "SST-2").mkdir()
-    for name, count in (("train", 600), ("dev", 60)):
-        lines = ["sentence\tlabel"]
-        for _ in range(count):
-            label = int(rng.integers(2))
-            words = [*rng.choice(vocabulary[2:], rng.integers(3, 9)), vocabulary[1 - label]]
-            lines.append(f"{' '.join(rng.permutation(words))} \t{label}")
-        (folder / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage = StageConfig(name="all", steps=150, lr=3e-3, weights=True, states=True, noise=0.5)
     config = TrainingConfig(
         batch=16,
-        data=str(data),
+        data=str(texts),
         max_tokens=16,
         teacher=TeacherConfig(base=str(base), steps=300, lr=1e-3),
         stages=[stage],
