@@ -143,6 +143,12 @@ def ablate(
     steps: Annotated[int, typer.Option("--steps", help="Further steps of each arm.", min=1)] = 500,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds 0 to N - 1.", min=1)] = 1,
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--noise", metavar="KIND:SD", help="A further arm, that learns under plain noise; again for more."
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data; default as trained.")
     ] = None,
@@ -152,7 +158,14 @@ def ablate(
     from otters_lab.workflows.networks import ablate_checkpoint
 
     found = ablate_checkpoint(
-        checkpoint, out, calibration_path=calibration, steps=steps, runs=runs, seeds=range(seeds), data=data
+        checkpoint,
+        out,
+        calibration_path=calibration,
+        steps=steps,
+        runs=runs,
+        seeds=range(seeds),
+        plain=noise or (),
+        data=data,
     )
     if as_json:
         return print_json({"arms": [result.model_dump() for result in found]})

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from otters_lab.core.files import pretty_json, write_atomically
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
-from otters_lab.training.config import StageConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
@@ -45,7 +46,9 @@ ARMS: Mapping[str, Arm] = {
 
 
 class ArmResult(StrictModel):
-    """One arm's network on the private test part: as a quantised network, and under the measured device."""
+    """One arm's network on the private test part: as a quantised network, under the measured device, and under what it
+    learnt with where that is another (null else).
+    """
 
     arm: str
     seed: int
@@ -54,6 +57,7 @@ class ArmResult(StrictModel):
     metric: str
     clean: float
     under: NoisyScore
+    under_own: NoisyScore | None = None
 
 
 def ablate(
@@ -69,8 +73,9 @@ def ablate(
 ) -> list[ArmResult]:
     """Goes on from a trunk by each arm, and scores all under the same draws of `readers["measured"]`.
 
-    The trunk itself, "QNN converted", is scored too. Each result is a JSON file in `folder`; arms that have theirs are
-    not run again. `seed` decides batches, training noise and the devices that are scored.
+    The trunk itself, "QNN converted", is scored too. Arms are as the trunk's last stage but for noise, steps and rate.
+    Each result is a JSON file in `folder`; arms that have theirs are not run again. `seed` decides batches, training
+    noise and the devices that are scored.
 
     Raises
     ------
@@ -91,9 +96,9 @@ def ablate(
         student, began_s = copy.deepcopy(trunk.student), time.monotonic()
         with torch_threads(trunk.training.threads):
             if arm is not None:
-                stage = StageConfig(
-                    name=name, steps=steps, lr=lr, weights=True, states=True, noise=0.0 if arm.reader is None else 1.0
-                )
+                changes = {"name": name, "steps": steps, "lr": lr, "noise": 0.0 if arm.reader is None else 1.0,
+                           "check_every": None, "patience": None}  # fmt: skip
+                stage = trunk.training.stages[-1].model_copy(update=changes)
                 noise = section.code.noise.model_copy(update={"run_place": arm.place})
                 code = section.code.model_copy(update={"noise": noise})
                 config = trunk.training.model_copy(update={"stages": [stage], "code": code, "seed": seed})
@@ -102,15 +107,21 @@ def ablate(
                 with tempfile.TemporaryDirectory() as scratch:
                     distil(lesson, Log(Path(scratch) / "log"))
             seconds = time.monotonic() - began_s
-            metric, device = task.metrics[0], readers[MEASURED]
+
+            def under(reader: LevelReader, student: PreTrainedModel = student, name: str = name) -> NoisyScore:
+                metric = task.metrics[0]
+                return score_under(student, data.test, metric, reader, NoiseConfig(), runs=runs, seed=seed, name=name)
+
+            own = None if arm is None or arm.reader in (None, IDEAL, MEASURED) else known[str(arm.reader)]
             result = ArmResult(
                 arm=name,
                 seed=seed,
                 steps=0 if arm is None else steps,
                 seconds=round(seconds, 1),
-                metric=metric,
+                metric=task.metrics[0],
                 clean=score(student, data.test, task.metrics),
-                under=score_under(student, data.test, metric, device, NoiseConfig(), runs=runs, seed=seed, name=name),
+                under=under(readers[MEASURED]),
+                under_own=None if own is None else under(own),
             )
         write_atomically(path, pretty_json(result.model_dump()))
         logger.info("%s: %.4f clean, %.4f under the measured device", name, result.clean, result.under.mean)

@@ -21,7 +21,7 @@ from otters_lab.core.provenance import Header, new_header, reference, write_side
 from otters_lab.energy.constants import MEAN_HOPS
 from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
-from otters_lab.training.ablation import GAUSSIAN, MEASURED, ArmResult, ablate
+from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
 from otters_lab.training.config import ReadingConfig, read_config
@@ -138,12 +138,14 @@ def ablate_checkpoint(
     steps: int = 500,
     runs: int = 20,
     seeds: Sequence[int] = (0,),
+    plain: Sequence[str] = (),
     data: Path | None = None,
 ) -> list[ArmResult]:
     """Branches the arms of `training.ablation` from a trained network, once a seed; results lie in `out`, a file each.
 
     The measured device is the calibration given, else the one the network was trained on, with its devices drawn.
-    Gaussian noise has 10 % of the full scale on each level, as the first paper's hardware-aware training.
+    Gaussian noise has 10 % of the full scale on each level, as the first paper's hardware-aware training. Each of
+    `plain` (KIND:SD) is a further arm that learns under that noise.
 
     Raises
     ------
@@ -155,7 +157,13 @@ def ablate_checkpoint(
     levels = 2**checkpoint.section.code.bits
     sampled = sampled_readers(calibration.device_model(), levels, checkpoint.training.reading)
     readers: dict[str, LevelReader] = {MEASURED: sampled[WITH_DEVICES], GAUSSIAN: plain_noise("level:0.1", levels)}
-    return [result for seed in seeds for result in ablate(checkpoint, readers, out, steps=steps, runs=runs, seed=seed)]
+    readers |= {text: plain_noise(text, levels) for text in plain}
+    arms = {**ARMS, **{f"hybrid, {text}": Arm(text) for text in plain}}
+    return [
+        result
+        for seed in seeds
+        for result in ablate(checkpoint, readers, out, steps=steps, runs=runs, seed=seed, arms=arms)
+    ]
 
 
 def _loaded(folder: Path, data: Path | None) -> Checkpoint:

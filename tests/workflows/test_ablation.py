@@ -34,6 +34,8 @@ def test_all_arms_branch_from_one_trunk_and_an_ideal_device_is_the_quantised_net
     assert all(tensor.equal(before[name]) for name, tensor in checkpoint.student.state_dict().items())
     plain, ideal = found["QNN"], found["hybrid, ideal device"]
     assert (plain.clean, plain.under) == (ideal.clean, ideal.under), "the same bits, and the same draws"
+    learnt_with = [name for name, result in found.items() if result.under_own is not None]
+    assert learnt_with == ["hybrid, Gaussian noise on each level (HAT)"], "others met theirs in `under`, or none"
     assert len({result.under.mean for result in found.values()}) > 3
     assert len(list(tmp_path.glob("*.json"))) == len(found)
     again = {result.arm: result for result in ablate(checkpoint, readers, tmp_path, steps=30, runs=2)}
