@@ -184,7 +184,7 @@ def ablate(
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint, or a packed student.")],
     calibration: Annotated[
         Path | None, typer.Option("--calibration", metavar="C", help="Other devices than it was trained on.")
     ] = None,
@@ -298,8 +298,26 @@ def evaluate(
     return None
 
 
+def pack(
+    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint of a text task.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the packed student goes.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data; default as trained.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a student as a file of a few megabytes that evaluate and energy take: 1-bit weights, and no teacher."""
+    from otters_lab.workflows.networks import pack_checkpoint
+
+    size = pack_checkpoint(checkpoint, out, data)
+    if as_json:
+        return print_json({"file": str(out), "bytes": size})
+    print_line(f"{out}: {size / 1e6:.1f} MB")
+    return None
+
+
 def energy(
-    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint, or a packed student.")],
     preset: Annotated[str, typer.Option("--preset", metavar="P", help="open22 or horowitz45.")] = "open22",
     hops: Annotated[float | None, typer.Option("--hops", help="Mean hops of a message; default 4.75.", min=0)] = None,
     as_json: JsonOption = False,
@@ -431,5 +449,6 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("evaluate")(evaluate)
     app.command("ablate")(ablate)
+    app.command("pack")(pack)
     app.command("energy")(energy)
     app.command("demo")(demo)

@@ -103,7 +103,7 @@ def ablate(
                 code = section.code.model_copy(update={"noise": noise})
                 config = trunk.training.model_copy(update={"stages": [stage], "code": code, "seed": seed})
                 reader = known[arm.reader or IDEAL]
-                lesson = Lesson(task, student, trunk.teacher, data, reader, config, (True, True, True))
+                lesson = Lesson(task, student, trunk.model_teacher, data, reader, config, (True, True, True))
                 with tempfile.TemporaryDirectory() as scratch:
                     distil(lesson, Log(Path(scratch) / "log"))
             seconds = time.monotonic() - began_s

@@ -11,12 +11,13 @@ otters.prov.json                  the provenance header and the SHA-256 of every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import transformers
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from otters_lab.core.errors import DamagedFileError, InputError
@@ -72,15 +73,38 @@ class SiteList(StrictModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint; both models are in eval mode. `calibration` holds the embedded file's bytes."""
+    """A loaded checkpoint; both models are in eval mode. `calibration` holds the embedded file's bytes.
+
+    A packed student (see `packed`) has no folder, teacher or calibration: `folder` is then its file, and `answers` the
+    teacher's logits [n, outputs] by part of the data.
+    """
 
     folder: Path
     section: Section
     student: PreTrainedModel
-    teacher: PreTrainedModel
+    teacher: PreTrainedModel | None
     sites: list[SiteSummary]
     calibration: bytes | None
     header: Header
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Path:
+        """The file that names it in the provenance of what is made from it."""
+        return self.folder if self.folder.is_file() else self.folder / PROVENANCE
+
+    @property
+    def model_teacher(self) -> PreTrainedModel:
+        """The teacher, to learn from.
+
+        Raises
+        ------
+        InputError
+            if only its answers are there.
+        """
+        if self.teacher is None:
+            raise InputError("is a packed student, without its teacher", file=self.folder, expected="a checkpoint")
+        return self.teacher
 
     @property
     def task(self) -> Task:

@@ -49,8 +49,9 @@ class EvaluationResult(StrictModel):
     """Scores on one part of a task's data, by metric where nothing is drawn, the main metric under noise.
 
     share_of_teacher compares the main metric of every condition but the teacher, by name, with the teacher's on the
-    same examples. `noise` is when and where noise was drawn (a bench's once a run). The last three fields came later:
-    they have defaults, so that results written before can be read.
+    same examples; it and `teacher` are empty where the teacher's answers are not known. `noise` is when and where noise
+    was drawn (a bench's once a run). The last three fields came later: they have defaults, so that results written
+    before can be read.
     """
 
     task: str
@@ -72,7 +73,8 @@ class EvaluationResult(StrictModel):
 class Outputs:
     """What a checkpoint's networks say of each example: logits [runs, n, outputs] by condition.
 
-    Conditions are `TEACHER`, `QUANTISED` and `IDEAL`, a single row each as nothing is drawn, and every kind of device.
+    Conditions are `TEACHER` (where it is known), `QUANTISED` and `IDEAL`, a single row each as nothing is drawn, and
+    every kind of device.
     """
 
     task: str
@@ -132,11 +134,11 @@ def outputs(
     drawn = noise or section.code.noise
     ideal = Devices(IdealReader(section.code.bits), (seed, EVALUATION_NOISE, 0))
     with torch_threads(threads):
-        found = {
-            TEACHER: logits(checkpoint.teacher, examples)[None],
-            QUANTISED: logits(student, examples)[None],
-            IDEAL: logits(student, examples, ideal)[None],
-        }
+        found = {QUANTISED: logits(student, examples)[None], IDEAL: logits(student, examples, ideal)[None]}
+        if checkpoint.teacher is not None:
+            found = {TEACHER: logits(checkpoint.teacher, examples)[None], **found}
+        elif part in checkpoint.answers:
+            found = {TEACHER: checkpoint.answers[part][None], **found}
         for name, reader in readers.items():
             found[name] = logits_under(student, examples, reader, drawn, runs=runs, seed=seed, name=name)
     return Outputs(task.name, task.metrics, part, examples, found, drawn, seed)
@@ -145,7 +147,7 @@ def outputs(
 def judge(found: Outputs) -> EvaluationResult:
     """Scores of what the networks said, and every condition compared with the teacher."""
     metric, y = found.metrics[0], found.examples.y
-    clean = {name: scores(found.metrics, found.logits[name][0], y) for name in CLEAN}
+    clean = {name: scores(found.metrics, found.logits[name][0], y) for name in CLEAN if name in found.logits}
     drawn = {name: logits for name, logits in found.logits.items() if name not in CLEAN}
     predicted = {name: np.stack([predictions(run) for run in logits]) for name, logits in found.logits.items()}
     wanted = np.asarray(y.double().cpu().numpy(), dtype=np.float64)
@@ -154,7 +156,7 @@ def judge(found: Outputs) -> EvaluationResult:
         part=found.part,
         metric=metric,
         examples=len(found.examples),
-        teacher=clean[TEACHER],
+        teacher=clean.get(TEACHER, {}),
         quantised=clean[QUANTISED],
         ttfs_ideal=clean[IDEAL],
         ideal_equals_quantised=torch.equal(found.logits[QUANTISED], found.logits[IDEAL]),
@@ -164,7 +166,7 @@ def judge(found: Outputs) -> EvaluationResult:
         share_of_teacher={
             name: paired_bootstrap(one, predicted[TEACHER], wanted, metric, seed=found.seed)
             for name, one in predicted.items()
-            if name != TEACHER
+            if TEACHER in predicted and name != TEACHER
         },
     )
 

@@ -1,7 +1,8 @@
 """A trained text student in a megabyte or two: signs as bits, the rest as it is, what it shares with its base left out.
 
 The embeddings of a student are its base's, which training leaves alone; so is whatever else equals it. A packed file
-names the base and the SHA-256 of its weights, and is refused with another.
+names the base and the SHA-256 of its weights, and is refused with another. Of the teacher it holds the answers, its
+logits on the validation and the test part, so that a student can be compared with it where it is not.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_file, write_atomically
+from otters_lab.core.provenance import Header
 from otters_lab.training.base_models import find_base
-from otters_lab.training.checkpoint import Checkpoint, Section
+from otters_lab.training.checkpoint import Checkpoint, Section, SiteList
+from otters_lab.training.measure import logits
 from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.functional import weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
 
-_BITS, _SCALE = ".weight.bits", ".weight.scale"
+_BITS, _SCALE, _ANSWERS = ".weight.bits", ".weight.scale", "teacher."
+_ANSWERED = "validation", "test"
 
 
 def pack(checkpoint: Checkpoint, path: Path) -> int:
@@ -35,9 +39,11 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
     Raises
     ------
     InputError
-        if its base is not a folder or package of this machine.
+        if its base is not a folder or package of this machine, or the task's data is not there.
     """
     student, base = checkpoint.student, checkpoint.training.teacher.base
+    data = checkpoint.splits()
+    answers = {part: logits(checkpoint.model_teacher, getattr(data, part)) for part in _ANSWERED}
     weights = _base_file(base)
     shared = tensors_from_bytes(read_bytes(weights))
     linears = {name: module for name, module in student.named_modules() if isinstance(module, TTFSLinear)}
@@ -52,20 +58,22 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
         same = shared.get(_bare(student, name))
         if same is None or same.shape != tensor.shape or not torch.equal(same.to(tensor.dtype), tensor):
             kept[name] = tensor.contiguous()
+    kept |= {_ANSWERS + part: found.contiguous() for part, found in answers.items()}
     about = {
         "section": checkpoint.section.model_dump(),
+        "header": checkpoint.header.model_dump(),
+        "sites": [site.model_dump() for site in checkpoint.sites],
         "base": base,
         "base_sha256": sha256_file(weights),
-        "checkpoint": checkpoint.header.uid,
     }
-    data = tensors_to_bytes(kept, metadata={"otters_packed": json.dumps(about)})
-    write_atomically(path, data)
-    return len(data)
+    packed = tensors_to_bytes(kept, metadata={"otters_packed": json.dumps(about)})
+    write_atomically(path, packed)
+    return len(packed)
 
 
-def unpack(path: Path) -> tuple[PreTrainedModel, Section]:
-    """The student of a packed file, in eval mode, and what it is. Its scores are the original's; its latent weights are
-    the signs at their scale.
+def unpack(path: Path) -> Checkpoint:
+    """The checkpoint that a packed file is of, without its teacher and calibration. The student's scores are the
+    original's; its latent weights are the signs at their scale.
 
     Raises
     ------
@@ -79,6 +87,7 @@ def unpack(path: Path) -> tuple[PreTrainedModel, Section]:
         size = int.from_bytes(data[:8], "little")
         about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["otters_packed"])
         section = Section.model_validate(about["section"])
+        header, sites = Header.model_validate(about["header"]), SiteList(sites=about["sites"]).sites
         kept = tensors_from_bytes(data)
     except (KeyError, ValueError, TypeError) as error:
         raise DamagedFileError(path, f"is not a packed student: {error}") from None
@@ -98,7 +107,8 @@ def unpack(path: Path) -> tuple[PreTrainedModel, Section]:
         else:
             state[name] = kept[name] if name in kept else shared[_bare(model, name)].to(tensor.dtype)
     model.load_state_dict(state)
-    return model.eval(), section
+    answers = {part: kept[_ANSWERS + part] for part in _ANSWERED}
+    return Checkpoint(path, section, model.eval(), None, sites, None, header, answers)
 
 
 def _latent(bits: Tensor, scale: Tensor, shape: torch.Size, per: Any) -> Tensor:

@@ -14,7 +14,7 @@ from otters_lab.core.files import read_bytes, sha256_bytes
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, new_header, reference
 from otters_lab.training.checkpoint import Checkpoint, write_checkpoint
-from otters_lab.training.checkpoint_files import LOG, PROVENANCE
+from otters_lab.training.checkpoint_files import LOG
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
@@ -80,7 +80,7 @@ def refit(
         student = copy.deepcopy(checkpoint.student)
         log, began_s = Log(out / LOG), time.monotonic()
         quantised = (True, True, True)
-        distil(Lesson(task, student, checkpoint.teacher, data, readers[RETIMED], config, quantised), log)
+        distil(Lesson(task, student, checkpoint.model_teacher, data, readers[RETIMED], config, quantised), log)
         seconds = time.monotonic() - began_s
         found[ADAPTED] = under(student, readers[RETIMED])
         with counting(student):
@@ -91,7 +91,7 @@ def refit(
     header = new_header(
         "checkpoint",
         origin=checkpoint.header.origin,
-        inputs=[reference(checkpoint.folder / PROVENANCE, "checkpoint", checkpoint.header.uid), told],
+        inputs=[reference(checkpoint.record, "checkpoint", checkpoint.header.uid), told],
         config={
             "task": task.name,
             **config.model_dump(),
@@ -102,5 +102,5 @@ def refit(
     new = read_bytes(path)
     section = section.model_copy(update={"calibration_sha256": sha256_bytes(new)})
     task.save_tokenizer(out, config)
-    header = write_checkpoint(out, student, checkpoint.teacher, section, sites, new, header)
+    header = write_checkpoint(out, student, checkpoint.model_teacher, section, sites, new, header)
     return Refit(out, task.metrics[0], found, steps, seconds, header)

@@ -75,10 +75,10 @@ def train(
     made_from: list[tuple[InputRef, Origin | None]] = []
     # Either refuses before any file is touched.
     earlier = _earlier(task, config)
-    teacher = task.new_teacher(config) if earlier is None else earlier.teacher
+    teacher = task.new_teacher(config) if earlier is None else earlier.model_teacher
     if earlier is not None:
         role = "student" if config.student else "teacher"
-        made_from.append((reference(earlier.folder / PROVENANCE, role, earlier.header.uid), None))
+        made_from.append((reference(earlier.record, role, earlier.header.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)

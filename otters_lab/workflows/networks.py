@@ -23,10 +23,11 @@ from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
-from otters_lab.training.checkpoint_files import CALIBRATION, PROVENANCE
+from otters_lab.training.checkpoint_files import CALIBRATION
 from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
+from otters_lab.training.packed import pack, unpack
 from otters_lab.training.refit import OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated, tolerated
@@ -167,8 +168,8 @@ def ablate_checkpoint(
 
 
 def _loaded(folder: Path, data: Path | None) -> Checkpoint:
-    """A checkpoint, as if it had been trained on data in another folder where one is given."""
-    checkpoint = load_checkpoint(folder)
+    """A checkpoint or packed student, as if it had been trained on data in another folder where one is given."""
+    checkpoint = unpack(folder) if folder.is_file() else load_checkpoint(folder)
     if data is None:
         return checkpoint
     config = {**checkpoint.header.config, "data": str(data)}
@@ -230,8 +231,8 @@ def evaluate_checkpoint(
     `sweep` sizes of all kinds of it. `drawn` has the entries of `NoiseConfig` that are to differ from the network's.
     `bench` (bench file, recipe) puts a device in the loop: for each batch of examples it measures every site's levels
     anew. `tolerance` looks for the multiple of the calibration's own covariance (whatever `noise`) that the network
-    bears. The result goes into the folder of the checkpoint as ``evaluation.json``; what was said of each example into
-    the file `examples`.
+    bears. The result goes into the folder of the checkpoint as ``evaluation.json`` (beside a packed student, as
+    NAME.evaluation.json); what was said of each example into the file `examples`.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def evaluate_checkpoint(
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
     how = ReadingConfig(**{**checkpoint.header.config.get("reading", {}), **(reading or {})})
     readers = sampled_readers(scaled(calibration.device_model(), noise), levels, how)
-    inputs = [reference(folder / PROVENANCE, "checkpoint", checkpoint.header.uid)]
+    inputs = [reference(checkpoint.record, "checkpoint", checkpoint.header.uid)]
     if capture_path is not None:
         readers[REPLAYED] = replayed_reader(capture_path, calibration, levels, how.first_read_s)
         inputs.append(reference(capture_path, "capture"))
@@ -289,6 +290,8 @@ def evaluate_checkpoint(
     if examples is not None:
         write_example_table(examples, found, header("examples"))
     path, about = folder / "evaluation.json", header("evaluation")
+    if folder.is_file():
+        path = folder.with_name(f"{folder.stem}.evaluation.json")
     write_atomically(path, pretty_json({"header": about.model_dump(), **result.model_dump()}))
     write_sidecar(path, about)
     return result
@@ -394,13 +397,25 @@ def checkpoint_energy(folder: Path, preset: str, hops: float | None = None) -> E
     InputError, DamagedFileError
         for a folder that is no checkpoint, a damaged one, or an unknown preset.
     """
-    return energy_report(load_checkpoint(folder).sites, preset, MEAN_HOPS if hops is None else hops)
+    return energy_report(_loaded(folder, None).sites, preset, MEAN_HOPS if hops is None else hops)
+
+
+def pack_checkpoint(folder: Path, out: Path, data: Path | None = None) -> int:
+    """Writes a text task's student as a small file (see `training.packed`); returns its size in bytes.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        for a folder that is no checkpoint of a text task, a damaged one, a base or data that are not there.
+    """
+    return pack(_loaded(folder, data), out)
 
 
 def score_lines(result: EvaluationResult) -> Mapping[str, str]:
     """An evaluation as lines for people: what was scored -> the main metric, with spread where there were runs."""
+    teacher = result.teacher.get(result.metric)
     lines = {
-        "teacher, full precision": f"{result.teacher[result.metric]:.2%}",
+        "teacher, full precision": "not known" if teacher is None else f"{teacher:.2%}",
         "quantised network (QNN)": f"{result.quantised[result.metric]:.2%}",
         "TTFS, ideal device": f"{result.ttfs_ideal[result.metric]:.2%}{_share(result, IDEAL)}",
     }

@@ -368,7 +368,7 @@ def test_the_readmes_example_from_its_table_to_a_score(
     checkpoint = load_checkpoint(home / "networks" / "tickets")
     assert checkpoint.section.task == find_task("tickets.toml").recorded, "as --config's teacher.trained compares them"
     pack(checkpoint, home / "student.safetensors")
-    assert unpack(home / "student.safetensors")[1] == checkpoint.section
+    assert unpack(home / "student.safetensors").section == checkpoint.section
 
     # The task file is not needed any more, and the table may move, but not change.
     moved = tmp_path / "moved"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -18,7 +19,6 @@ from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.training.checkpoint import load_checkpoint
 from otters_lab.training.config import StageConfig, TeacherConfig, TrainingConfig
 from otters_lab.training.evaluate import evaluate
-from otters_lab.training.glue import GLUE
 from otters_lab.training.measure import logits
 from otters_lab.training.packed import pack, unpack
 from otters_lab.training.train import train
@@ -64,12 +64,25 @@ def test_words_are_left_as_the_base_has_them(folder: Path, base: Path) -> None:
 
 def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(folder)
-    size = pack(checkpoint, tmp_path / "student.safetensors")
-    assert size < (folder / "model.safetensors").stat().st_size / 3
-    model, section = unpack(tmp_path / "student.safetensors")
-    assert section == checkpoint.section
-    examples = GLUE["sst2"].splits(checkpoint.training).dev
-    torch.testing.assert_close(logits(model, examples), logits(checkpoint.student, examples), rtol=1e-4, atol=1e-4)
+    pack(checkpoint, tmp_path / "student.safetensors")
+    kept, whole = load_file(tmp_path / "student.safetensors"), load_file(folder / "model.safetensors")
+    bits = {name.removesuffix(".bits"): tensor for name, tensor in kept.items() if name.endswith(".bits")}
+    assert len(bits) == 12
+    for name, tensor in bits.items():
+        assert tensor.nbytes == whole[name].nbytes / 32, "float32 before"
+    assert not any("word_embeddings" in name for name in kept)
+    packed = unpack(tmp_path / "student.safetensors")
+    assert (packed.section, packed.header, packed.sites) == (checkpoint.section, checkpoint.header, checkpoint.sites)
+    examples = checkpoint.splits().dev
+    torch.testing.assert_close(
+        logits(packed.student, examples), logits(checkpoint.student, examples), rtol=1e-4, atol=1e-4
+    )
+    reader = {"noise": PlainNoise("curve", 0.1, 16)}
+    found, wanted = (evaluate(one, reader, runs=2) for one in (packed, checkpoint))
+    assert found == wanted, "with the teacher's answers instead of the teacher"
+    assert evaluate(packed, {}, part="dev").teacher == {}, "which did not answer there"
+    with pytest.raises(InputError, match="is a packed student, without its teacher"):
+        assert packed.model_teacher
 
 
 def test_a_packed_student_is_refused_with_another_base_and_when_it_is_none(
