@@ -12,7 +12,7 @@ otters.prov.json                  the provenance header and the SHA-256 of every
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +110,11 @@ class Checkpoint:
     def task(self) -> Task:
         """What the network learnt."""
         return find_task(self.section.task)
+
+    def with_data(self, folder: Path) -> Checkpoint:
+        """The same, as if it had been trained on its task's data in another folder."""
+        config = {**self.header.config, "data": str(folder)}
+        return replace(self, header=self.header.model_copy(update={"config": config}))
 
     def splits(self) -> Splits:
         """The data of its task.

@@ -61,7 +61,7 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
     kept |= {_ANSWERS + part: found.contiguous() for part, found in answers.items()}
     about = {
         "section": checkpoint.section.model_dump(),
-        "header": checkpoint.header.model_dump(),
+        "header": _without_paths(checkpoint.header).model_dump(),
         "sites": [site.model_dump() for site in checkpoint.sites],
         "base": base,
         "base_sha256": sha256_file(weights),
@@ -69,6 +69,13 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
     packed = tensors_to_bytes(kept, metadata={"otters_packed": json.dumps(about)})
     write_atomically(path, packed)
     return len(packed)
+
+
+def _without_paths(header: Header) -> Header:
+    """A header as others may have it: where data and earlier networks lay on this machine is not in it."""
+    config = {**header.config, "data": None, "student": None}
+    config["teacher"] = {**config["teacher"], "trained": None}
+    return header.model_copy(update={"config": config, "command": []})
 
 
 def unpack(path: Path) -> Checkpoint:

@@ -170,10 +170,7 @@ def ablate_checkpoint(
 def _loaded(folder: Path, data: Path | None) -> Checkpoint:
     """A checkpoint or packed student, as if it had been trained on data in another folder where one is given."""
     checkpoint = unpack(folder) if folder.is_file() else load_checkpoint(folder)
-    if data is None:
-        return checkpoint
-    config = {**checkpoint.header.config, "data": str(data)}
-    return replace(checkpoint, header=checkpoint.header.model_copy(update={"config": config}))
+    return checkpoint if data is None else checkpoint.with_data(data)
 
 
 def at_old_times(old: Calibration, new: Calibration, n_levels: int, first_read_s: float = 0.0) -> SampledLevels:

@@ -25,7 +25,10 @@ def entry(folder: Path) -> dict[str, Any]:
     sites = json.loads((folder / "sites.json").read_text())["sites"]
     evaluation = json.loads((folder / "evaluation.json").read_text())
     told = evaluation.pop("header")
-    config = {name: value for name, value in header.config.items() if name not in ("shape", "jitter", "data")}
+    config = {
+        name: value for name, value in header.config.items() if name not in ("shape", "jitter", "data", "student")
+    }
+    config["teacher"] = {name: value for name, value in config["teacher"].items() if name != "trained"}
     return {
         "checkpoint": header.uid,
         "payload_digest": header.payload_digest,
