@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from otters_lab.core.errors import InputError
 from otters_lab.training.config import StageConfig, TrainingConfig, read_config
 from otters_lab.training.distill import hidden_error, noise_at, soft_cross_entropy
+from otters_lab.training.glue import GLUE
 from otters_lab.training.loop import batch_ids, rate_share
 from otters_lab.ttfs.device import generator
 
@@ -86,3 +88,16 @@ def test_a_bad_configuration_is_refused_by_line_and_key(tmp_path: Path, text: st
     path.write_text(text)
     with pytest.raises(InputError, match=complaint):
         read_config(path)
+
+
+def test_the_readme_s_schedule_is_what_a_text_task_learns_by(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = text.split("  # schedule.toml\n")[1].split("  ```")[0]
+    path = tmp_path / "schedule.toml"
+    path.write_text(textwrap.dedent(block))
+    defaults = GLUE["sst2"].defaults()
+    found = read_config(path, defaults)
+    shown = ("name", "steps", "lr", "weights", "states", "rail_rate", "noise")
+    for stage, default in zip(found.stages, defaults.stages, strict=True):
+        assert stage.model_dump(include=set(shown)) == default.model_dump(include=set(shown))
+    assert found.model_dump(exclude={"stages"}) == defaults.model_dump(exclude={"stages"})
