@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 
 from otters_lab.core.errors import InputError
 from otters_lab.training.config import TrainingConfig
@@ -69,6 +69,9 @@ class Digits:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, INITIAL_WEIGHTS, 0).initial_seed())
             return ViTForImageClassification(made)
+
+    def freeze(self, model: PreTrainedModel) -> None:
+        """Nothing: all of it is learned."""
 
     def defaults(self) -> TrainingConfig:
         """A minute or two on one core."""

@@ -170,10 +170,13 @@ class TextTask:
             model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
                 find_base(config.teacher.base), num_labels=self.labels, attn_implementation="eager"
             )
-        # Most of a small encoder is its table of words: as it is, a student is stored without it.
+        self.freeze(model)
+        return model
+
+    def freeze(self, model: PreTrainedModel) -> None:
+        """Most of a small encoder is its table of words: left as it is, a student is stored without it."""
         for parameter in model.get_input_embeddings().parameters():
             parameter.requires_grad_(False)
-        return model
 
     def defaults(self) -> TrainingConfig:
         """A schedule for a small encoder on a CPU: about an hour and a half on one core for SST-2.

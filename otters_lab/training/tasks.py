@@ -40,6 +40,9 @@ class Task(Protocol):
     def new_teacher(self, config: TrainingConfig) -> PreTrainedModel:
         """The full-precision network before it has learnt the task."""
 
+    def freeze(self, model: PreTrainedModel) -> None:
+        """Marks what training leaves as it is, in a teacher or student read from a file."""
+
     def defaults(self) -> TrainingConfig:
         """What it is trained with where nothing else is asked for."""
 

@@ -57,9 +57,19 @@ def test_transformers_own_call_loads_it_with_its_tokenizer(folder: Path) -> None
         assert torch.equal(model(**inputs).logits, load_checkpoint(folder).student(**inputs).logits)
 
 
-def test_words_are_left_as_the_base_has_them(folder: Path, base: Path) -> None:
-    student = load_checkpoint(folder).student.get_input_embeddings()
-    assert torch.equal(student.weight, BertModel.from_pretrained(base).get_input_embeddings().weight)
+def test_words_are_left_as_the_base_has_them(folder: Path, base: Path, tmp_path: Path) -> None:
+    words = BertModel.from_pretrained(base).get_input_embeddings().weight
+    assert torch.equal(load_checkpoint(folder).student.get_input_embeddings().weight, words)
+    stage = StageConfig(name="on", steps=3, lr=1e-2, weights=True, states=True)
+    training = load_checkpoint(folder).training
+    for earlier in (
+        {"student": str(folder)},
+        {"teacher": training.teacher.model_copy(update={"trained": str(folder)})},
+    ):
+        config = training.model_copy(update={"stages": [stage], **earlier})
+        made = train("sst2", PlainNoise("curve", 0.1, 16), tmp_path / next(iter(earlier)), config)
+        on = load_checkpoint(made.folder)
+        assert torch.equal(on.student.get_input_embeddings().weight, words), "nor where a run goes on from another"
 
 
 def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, texts: Path, tmp_path: Path) -> None:
