@@ -60,6 +60,14 @@ def energy(
     ] = None,
     residual_bits: Annotated[int | None, _choice("--residual-bits", "16 or 32.")] = None,
     light_pulse: Annotated[str | None, _choice("--light-pulse", 'On one device, like "1 fJ".', "ENERGY")] = None,
+    irradiance: Annotated[
+        str | None, _choice("--irradiance", "In place of --light-pulse, with the next three.", "IRRADIANCE")
+    ] = None,
+    device_area: Annotated[
+        str | None, _choice("--device-area", 'Lit area of a device, like "100 um^2".', "AREA")
+    ] = None,
+    pulse_width: Annotated[str | None, _choice("--pulse-width", "Of the light.", "TIME")] = None,
+    efficiency: Annotated[float | None, _choice("--efficiency", "Of the light source, from 0 to 1.")] = None,
     device_read: Annotated[str | None, _choice("--device-read", "A level read.", "ENERGY")] = None,
     pitch: Annotated[str | None, _choice("--pitch", 'Of the devices, like "10 um".', "LENGTH")] = None,
     static: Annotated[str | None, _choice("--static", "Static power of the spiking network.", "POWER")] = None,
@@ -95,7 +103,7 @@ def energy(
         weights_in=weights_in,
         baseline_bits=baseline_bits,
         residual_bits=residual_bits,
-        light_pulse_J=_quantity("--light-pulse", light_pulse, "energy"),
+        light_pulse_J=_light_pulse_J(light_pulse, irradiance, device_area, pulse_width, efficiency),
         device_read_J=_quantity("--device-read", device_read, "energy"),
         device_pitch_m=_quantity("--pitch", pitch, "length"),
         static_power_W=_quantity("--static", static, "power"),
@@ -175,6 +183,29 @@ def _quantity(option: str, text: str | None, dimension: str) -> float | None:
         return None if text is None else parse_quantity(text, dimension)
     except ValueError as error:
         raise InputError(f"{option}: {error}") from None
+
+
+def _light_pulse_J(
+    energy: str | None, irradiance: str | None, area: str | None, width: str | None, efficiency: float | None
+) -> float | None:
+    from otters_lab.core.errors import InputError
+    from otters_lab.energy.constants import light_pulse_J
+    from otters_lab.instruments.lightcal import parse_area
+
+    parts = (irradiance, area, width, efficiency)
+    if all(part is None for part in parts):
+        return _quantity("--light-pulse", energy, "energy")
+    irradiance_W_m2 = _quantity("--irradiance", irradiance, "irradiance")
+    width_s = _quantity("--pulse-width", width, "time")
+    if energy is not None or irradiance_W_m2 is None or area is None or width_s is None or efficiency is None:
+        raise InputError(
+            "what a light pulse takes",
+            expected="--light-pulse, or --irradiance --device-area --pulse-width --efficiency",
+        )
+    try:
+        return light_pulse_J(irradiance_W_m2, parse_area(area), width_s, efficiency)
+    except ValueError as error:
+        raise InputError(f"--device-area or --efficiency: {error}") from None
 
 
 def _hops(text: str | None) -> float | str | None:

@@ -363,7 +363,7 @@ def demo(
         print_table(("demo", "result"), rows)
         for report in result.energy:
             for one in report.break_even:
-                if (one.network, one.baseline) == (OTTERS_PP.name, QNN.name):
+                if (one.network, one.baseline, one.encoding) == (OTTERS_PP.name, QNN.name, report.settings.encoding):
                     print_line(f"{report.settings.hops:g} hops: {break_even_sentence(one)}")
     if failed:
         raise typer.Exit(1)

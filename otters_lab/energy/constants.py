@@ -1,7 +1,7 @@
 """Constants: value, SI unit, node, range and source; what has no source is unknown, never guessed.
 
 Ranges are read as log-uniform by whoever draws from them. They come from the source where it gives one; else from one
-stated rule: half to twice the value (`FACTOR`), which is how far memory and converter models of one node disagree.
+rule, which is a choice: half to twice the value (`FACTOR`).
 """
 
 from __future__ import annotations

@@ -200,7 +200,12 @@ def _sweep_figure(sweep: Sweep) -> Figure:
                 sweep.values, energies, color=f"C{number}", lw=1.5, ls="-" if "Otters" in name else "--", label=name
             )
         scale = "log" if sweep.logarithmic else "linear"
-        axes.set(xscale=scale, yscale="log", xlabel=f"{sweep.name} ({sweep.unit})", ylabel="energy (J)")
+        axes.set(
+            xscale=scale,
+            yscale="log",
+            xlabel=f"{sweep.name} ({sweep.unit})" if sweep.unit else sweep.name,
+            ylabel="energy (J)",
+        )
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 

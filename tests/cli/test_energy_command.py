@@ -10,6 +10,7 @@ from otters_lab.energy.shapes import shape_sites
 from otters_lab.workflows import networks
 
 SHAPE = ("--layers", 1, "--hidden", 64, "--ffn", 96, "--length", 8, "--rate", 0.3)
+LIGHT = ("--irradiance", "1 mW/cm^2", "--device-area", "100 um^2", "--pulse-width", "10 ms", "--efficiency", 0.2)
 
 
 def test_a_shape_gives_networks_break_evens_sweeps_and_every_constant(cli):
@@ -21,6 +22,12 @@ def test_a_shape_gives_networks_break_evens_sweeps_and_every_constant(cli):
     assert document["networks"][0]["unknown"] == ["device reads"]
     assert {sweep["name"] for sweep in document["sweeps"]} >= {"hops", "sharing", "sequence length"}
     assert all(constant["source"] for constant in document["constants"])
+
+
+def test_a_light_pulse_is_known_from_irradiance_area_width_and_efficiency(cli):
+    document = json.loads(cli("energy", *SHAPE, *LIGHT, "--device-read", "1 fJ", "--json")[1])
+    assert document["networks"][0]["unknown"] == []
+    assert document["settings"]["light_pulse_J"] == pytest.approx(10.0 * 1e-10 * 0.01 / 0.2)
 
 
 def test_a_shape_for_people_says_what_the_device_may_cost(cli):
@@ -101,6 +108,8 @@ def test_the_page_asks_for_nothing_runs_nothing_and_shows_figures_in_light_and_d
         ((*SHAPE, "--pitch", "0 um"), "--pitch: found 0.0"),
         ((*SHAPE, "--device-read", "1 fW"), "--device-read: found the unit 'fW'"),
         (("folder", *SHAPE), "not both"),
+        ((*SHAPE, "--irradiance", "1 mW/cm^2"), "--irradiance --device-area --pulse-width --efficiency"),
+        ((*SHAPE, *LIGHT[:-1], 1.5), "expected an efficiency in (0, 1]"),
     ],
 )
 def test_bad_usage_is_one_line_that_says_what_was_expected(cli, words, said):
