@@ -13,6 +13,7 @@ from otters_lab.cli import (
     bench_commands,
     calibration_commands,
     capture_commands,
+    energy_command,
     light_commands,
     model_commands,
     sweep_command,
@@ -39,6 +40,7 @@ capture_commands.register(app)
 light_commands.register(app)
 calibration_commands.register(app)
 model_commands.register(app)
+energy_command.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,17 +1,15 @@
-"""Commands on the model's side: train, evaluate, energy, and the demo of it all."""
+"""Commands on the model's side: train, evaluate, and the demo of it all."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from otters_lab.cli.energy_command import energy_cell
 from otters_lab.cli.show import print_json, print_line, print_table
-
-if TYPE_CHECKING:
-    from otters_lab.energy.report import EnergyReport, NetworkEnergy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
@@ -316,77 +314,6 @@ def pack(
     return None
 
 
-def energy(
-    checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A trained checkpoint, or a packed student.")],
-    preset: Annotated[str, typer.Option("--preset", metavar="P", help="open22 or horowitz45.")] = "open22",
-    hops: Annotated[float | None, typer.Option("--hops", help="Mean hops of a message; default 4.75.", min=0)] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Energy of one inference, term by term, every constant with its source, the unknown left open."""
-    from otters_lab.workflows.networks import checkpoint_energy
-
-    report = checkpoint_energy(checkpoint, preset, hops)
-    if as_json:
-        return print_json(energy_json(report))
-    for network in report.networks:
-        rows = [
-            (t.name, f"{t.count:.4g}", _joules(t.constant.value_J), _joules(t.energy_J), t.constant.source)
-            for t in network.terms
-        ]
-        known = "sum of the known terms" if network.unknown else "sum"
-        rows.append((known, "", "", _joules(network.known_J), ""))
-        print_table(("term", "count", "each", "energy", "source"), rows, title=network.network)
-    print_line(break_even_line(report))
-    return None
-
-
-def _joules(value: float | None) -> str:
-    from otters_lab.core.quantity import format_quantity
-
-    return format_quantity(value, "J")
-
-
-def break_even_line(report: EnergyReport) -> str:
-    """What the device may cost, in one sentence."""
-    value = report.break_even_read_J
-    if value is None:
-        return f"preset {report.preset}: no break-even, since it leaves digital terms unknown"
-    start = f"preset {report.preset}, {report.hops:g} hops:"
-    if value <= 0:
-        return f"{start} even with a free device the spiking network takes more than the same network run densely"
-    limit = f"light and device read together cost less than {_joules(value)} a level read"
-    return f"{start} the spiking network takes less than the same network run densely if {limit}"
-
-
-def energy_json(report: EnergyReport) -> dict[str, Any]:
-    """The report as a JSON document."""
-    return {
-        "preset": report.preset,
-        "hops": report.hops,
-        "break_even_read_J": report.break_even_read_J,
-        "networks": [
-            {
-                "network": network.network,
-                "known_J": network.known_J,
-                "unknown": network.unknown,
-                "terms": [
-                    {
-                        "name": term.name,
-                        "count": term.count,
-                        "constant_J": term.constant.value_J,
-                        "per": term.constant.per,
-                        "node": term.constant.node,
-                        "source": term.constant.source,
-                        "energy_J": term.energy_J,
-                    }
-                    for term in network.terms
-                ],
-            }
-            for network in report.networks
-        ],
-    }
-
-
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's workspace goes.")] = Path("demo"),
     as_json: JsonOption = False,
@@ -395,6 +322,8 @@ def demo(
     import sys
 
     from otters_lab.core.quantity import format_quantity
+    from otters_lab.energy.networks import FP32, OTTERS_PP, QNN
+    from otters_lab.energy.report import break_even_sentence, report_document
     from otters_lab.workflows.demo import run_demo
     from otters_lab.workflows.networks import score_lines
 
@@ -410,7 +339,7 @@ def demo(
                 "traces": statuses,
                 "gates": {gate.name: gate.verdict for gate in result.calibration.gates},
                 "evaluation": result.evaluation.model_dump(),
-                "energy": [energy_json(report) for report in result.energy],
+                "energy": [report_document(report) for report in result.energy],
                 "seconds": result.seconds,
                 "files": {name: str(path) for name, path in result.files.items()},
             }
@@ -424,24 +353,20 @@ def demo(
         )
         rows += [(f"digits: {name}", value) for name, value in score_lines(result.evaluation).items()]
         rows += [
-            (f"energy: {network.network}, {report.hops:g} hops", _energy_cell(network))
+            (f"energy: {energy.network.name}, {report.settings.hops:g} hops", energy_cell(energy))
             for report in result.energy
-            for network in report.networks
+            for energy in report.networks
+            if energy.network in (OTTERS_PP, QNN, FP32)
         ]
         rows.append(("time", ", ".join(f"{name} {format_quantity(s, 's', 3)}" for name, s in result.seconds.items())))
         rows += [(name, str(path)) for name, path in result.files.items()]
         print_table(("demo", "result"), rows)
         for report in result.energy:
-            print_line(break_even_line(report))
+            for one in report.break_even:
+                if (one.network, one.baseline, one.encoding) == (OTTERS_PP.name, QNN.name, report.settings.encoding):
+                    print_line(f"{report.settings.hops:g} hops: {break_even_sentence(one)}")
     if failed:
         raise typer.Exit(1)
-
-
-def _energy_cell(network: NetworkEnergy) -> str:
-    """Energy per inference, with what it leaves out."""
-    if not network.unknown:
-        return f"{_joules(network.known_J)} an inference"
-    return f"{_joules(network.known_J)} an inference, without {', '.join(network.unknown)} (no published value)"
 
 
 def register(app: typer.Typer) -> None:
@@ -450,5 +375,4 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate)
     app.command("ablate")(ablate)
     app.command("pack")(pack)
-    app.command("energy")(energy)
     app.command("demo")(demo)

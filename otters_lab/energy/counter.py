@@ -1,4 +1,11 @@
-"""Operations of one inference, counted from what each site of a network really fires."""
+"""Operations of one inference, counted from what each site of a network fires, for any description of a network.
+
+Rules. A signed neuron has two lines and two comparators. A spike of a time code is one address, and a sign bit where
+the neuron is signed; its time is when it comes. A comparator rests once its rail has fired. Keys and values are written
+once and fired by one comparator each, as signs, where they have one bit. Weights are read for every synaptic operation:
+nothing is held across positions, in no network. Scores, contexts and sums of the feed-forward do not fire; they are
+read where they arise. Padding is in no statistic, so in no count. Embedding, pooler and classifier are left out.
+"""
 
 from __future__ import annotations
 
@@ -6,82 +13,209 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from otters_lab.energy.constants import (
+    ADD,
+    DENSE,
+    EVENT,
+    LIGHT,
+    READ,
+    STATE_MEMORY,
+    STATE_WRITE,
+    conversion,
+    memory_read,
+)
+from otters_lab.energy.mapping import Hops, Layer, constant_hops, layers_of, mesh_hops
+from otters_lab.energy.networks import Network
+from otters_lab.energy.settings import Settings
 from otters_lab.ttfs.statistics import SiteSummary
+
+# Elementary operations an element: (multiply-accumulates, adds, compares). exp is a cubic after range reduction (4).
+_FLOAT = {
+    "softmax": (4 + 1, 2, 1),  # exp, times 1/sum; less the maximum, sum; maximum
+    "LayerNorm": (3, 2, 0),  # square, times 1/sd, scale and shift; mean, less the mean
+    "GELU": (4 + 3, 0, 0),  # x times a logistic function: exp, argument, reciprocal, product
+    "ReLU": (0, 0, 1),
+    "residual sum": (0, 1, 0),
+}
+# Powers of two in integers, as Sorbet has them: shifts counted as adds.
+_SHIFT = {**_FLOAT, "softmax": (0, 3, 1), "LayerNorm": (0, 3, 0), "GELU": (0, 3, 1)}
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Operations of one inference of one kind of network, by the constant that prices them.
+class Count:
+    """`amount` times the product of the constants (and rates) named by `factors`, for one term of one layer."""
 
-    Not counted yet, for any kind of network, and the same for all: softmax, LayerNorm, residual sums, activation
-    functions, patch embedding, classifier.
-    """
-
-    network: str
-    operations: dict[str, float]
+    layer: str
+    term: str
+    amount: float
+    factors: tuple[str, ...]
 
 
-def count_ttfs(sites: Sequence[SiteSummary], hops: float) -> Counts:
-    """The spiking network: work only where a neuron fires.
-
-    A spike reads one level of its device (one ADC conversion), travels as an address with its sign or rail, and adds
-    to `d_out` membranes, each a 1-bit weight read. Every neuron compares its membrane with each of the T steps of the
-    staircase on each rail. Light: one pulse a window, and a window a site and token position. Keys and values are
-    written once, 1 bit each: they are the outputs that a query's and a probability's synapses hold.
-    """
-    spikes = sum(site.mean_spikes for site in sites)
-    synaptic = sum(site.mean_synaptic_operations for site in sites)
-    address_bits = sum(site.mean_spikes * (_address_bits(site) + 1) for site in sites)
-    return Counts(
-        "TTFS, 1-bit weights",
-        {
-            "light pulse": float(sum(site.tokens for site in sites)),
-            "device read": spikes,
-            "ADC conversion": spikes,
-            "accumulate": synaptic,
-            "weight read": synaptic,
-            "compare": float(sum(site.neurons * site.rails * (len(site.level_histogram) - 1) for site in sites)),
-            "state write": _state_bits(sites),
-            "event movement": address_bits * hops,
-        },
+def count(sites: Sequence[SiteSummary], network: Network, settings: Settings) -> list[Count]:
+    """Counts one inference of a network whose sites have the shape, and in time code the spikes, of `sites`."""
+    weight_bits = network.own_weight_bits if settings.baseline_bits == "own" else network.weight_bits
+    hops = (
+        mesh_hops(sites, weight_bits, network.state_bits, settings.tile_bits)
+        if settings.hops == "mesh"
+        else constant_hops(sites, settings.hops)
     )
+    result: list[Count] = []
+    for place, layer in enumerate(layers_of(sites)):
+        for number in layer.sites:
+            site = _Site(sites[number], network, settings, weight_bits)
+            found = site.computing() + site.moving(hops.into[number]) + site.states(hops.state[number])
+            result += [Count(layer.name, *one) for one in found]
+        result += [Count(layer.name, *one) for one in _digital(sites, layer, network)]
+        result += [Count(layer.name, *_residual(sites, layer, network, settings, hops, place))]
+    return result
 
 
-def count_quantised(sites: Sequence[SiteSummary], hops: float) -> Counts:
-    """The same network run densely with the same bits (W1A4): every neuron works, values travel as they are."""
-    dense = sum(site.dense_operations for site in sites)
-    value_bits = sum(site.neurons * (math.log2(len(site.level_histogram)) + site.rails - 1) for site in sites)
-    return Counts(
-        "quantised, same bits, dense",
-        {
-            "accumulate": dense,
-            "weight read": dense,
-            "state write": _state_bits(sites),
-            "dense movement": value_bits * hops,
-        },
-    )
+def levels(site: SiteSummary, settings: Settings) -> int:
+    """T of a site: as measured, or as the settings have it."""
+    return settings.steps or len(site.level_histogram) - 1
 
 
-def count_full_precision(sites: Sequence[SiteSummary], hops: float) -> Counts:
-    """The full-precision teacher of the same shape: fp32 multiply-accumulates and 32-bit traffic."""
-    dense = sum(site.dense_operations for site in sites)
-    return Counts(
-        "full precision (fp32)",
-        {
-            "multiply-accumulate fp32": dense,
-            "weight read": 32 * dense,
-            "state write": 32 * _state_bits(sites),
-            "dense movement": 32.0 * sum(site.neurons for site in sites) * hops,
-        },
-    )
+def compares(site: SiteSummary, top: int) -> float:
+    """Threshold compares of a site in time code: T on a rail that is silent, T - m + 1 on one that fires level m."""
+    measured = len(site.level_histogram) - 1
+    fired = [
+        share * (top - level * top / measured + 1)
+        for level, share in enumerate(site.level_histogram)
+        if level and share
+    ]
+    silent = site.rails - math.fsum(site.level_histogram[1:])
+    return site.neurons * (math.fsum(fired) + silent * top)
 
 
-def _address_bits(site: SiteSummary) -> int:
-    return max(1, math.ceil(math.log2(site.heads * site.d_in)))
+def devices_a_line(site: SiteSummary, network: Network, settings: Settings) -> int:
+    """Devices that serve the fan-out of one line."""
+    return math.ceil(site.d_out / (settings.sharing if network.shares else 1))
 
 
-def _state_bits(sites: Sequence[SiteSummary]) -> float:
-    """Keys (against queries) and values (against probabilities) of one inference, one bit each."""
-    keys = sum(site.heads * site.d_in * site.d_out for site in sites if site.kind == "query")
-    values = sum(site.heads * site.d_in * site.d_out for site in sites if site.kind == "attention probability")
-    return float(keys + values)
+_Found = tuple[str, float, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A site as one network has it; what it finds is (term, amount, factors)."""
+
+    site: SiteSummary
+    network: Network
+    settings: Settings
+    weight_bits: int
+
+    @property
+    def rate(self) -> tuple[str, ...]:
+        return (self.network.rate.name,) if self.network.rate else ()
+
+    @property
+    def spikes(self) -> float:
+        """Spikes, or values that travel; of a rate code all that could be, times `rate`."""
+        if self.network.code == "time":
+            return self.site.mean_spikes
+        return self.site.neurons * self.network.steps
+
+    @property
+    def synaptic(self) -> float:
+        if self.network.code == "time":
+            return self.site.mean_synaptic_operations
+        return self.site.dense_operations * self.network.steps
+
+    @property
+    def value_bits(self) -> float:
+        """Bits of a value without its sign."""
+        return self.network.value_bits or math.ceil(math.log2(levels(self.site, self.settings) + 1))
+
+    @property
+    def linear(self) -> bool:
+        return self.site.kind == "linear input"
+
+    def computing(self) -> list[_Found]:
+        bits = self.weight_bits if self.linear else self.network.state_bits
+        memory = memory_read(self.settings.weights_in) if self.linear else STATE_MEMORY
+        found: list[_Found] = [
+            ("synaptic operations", self.synaptic, (name, *self.rate)) for name in self.network.operations
+        ]
+        found.append(("weight reads" if self.linear else "KV reads", bits * self.synaptic, (memory, *self.rate)))
+        if self.network.code == "values":
+            if self.network.reals != "fp32":
+                found.append(("quantising", self.site.neurons, ("fp16 multiply-accumulate",)))
+            return found
+        if self.network.code == "time":
+            found.append(("threshold compares", compares(self.site, levels(self.site, self.settings)), (ADD,)))
+        else:
+            comparators = 2 if self.network.signed_spikes else 1
+            found.append(("threshold compares", self.site.neurons * self.network.steps * comparators, (ADD,)))
+        return found + (self._device() if self.network.device else [])
+
+    def _device(self) -> list[_Found]:
+        """Pulses, reads and conversions. A line's fan-out is served by so many devices, each read at its spike."""
+        site, settings = self.site, self.settings
+        devices = devices_a_line(site, self.network, settings)
+        once = settings.level_read == "once"
+        reads = site.mean_spikes * devices if once else site.mean_synaptic_operations
+        reads_a_device = 1.0 if once else site.d_out / devices
+        again = math.ceil(reads_a_device / settings.reads_a_pulse) - 1 if settings.reads_a_pulse else 0
+        lit = site.neurons * site.rails if settings.light == "window" else site.mean_spikes
+        return [
+            ("light pulses", (lit + again * site.mean_spikes) * devices, (LIGHT,)),
+            ("device reads", reads, (READ,)),
+            ("ADC conversions", reads, (conversion(settings.adc_bits),)),
+        ]
+
+    def moving(self, hops: float) -> list[_Found]:
+        signed = self.network.signed_spikes if self.network.code == "rate" else self.site.rails == 2
+        if self.network.code == "values" or self.settings.encoding == "dense":
+            bits = 1.0 if self.network.code == "rate" else self.value_bits
+            travelling = self.site.neurons * self.network.steps
+            found: list[_Found] = [("value movement", travelling * bits * hops, (DENSE,))]
+            return found + ([("sign movement", travelling * hops, (DENSE,))] if signed else [])
+        bits = max(1, math.ceil(math.log2(self.site.heads * self.site.d_in)))
+        found = [("spike movement", self.spikes * bits * hops, (EVENT, *self.rate))]
+        return found + ([("sign movement", self.spikes * hops, (EVENT, *self.rate))] if signed else [])
+
+    def states(self, hops: float) -> list[_Found]:
+        """Keys of a query's site, values of a probability's: fired, written and moved once an inference."""
+        if self.linear:
+            return []
+        elements = state_elements(self.site)
+        bits = self.network.state_bits
+        found: list[_Found] = [
+            ("KV writes", bits * elements, (STATE_WRITE,)),
+            ("KV movement", bits * elements * hops, (DENSE,)),
+        ]
+        return found + ([("threshold compares", elements, (ADD,))] if bits == 1 else [])
+
+
+def state_elements(site: SiteSummary) -> float:
+    """Keys (of a query's site) or values (of a probability's) of an inference."""
+    return site.heads * (site.tokens * site.d_in if site.kind == "query" else site.d_in * site.d_out)
+
+
+def _digital(sites: Sequence[SiteSummary], layer: Layer, network: Network) -> list[_Found]:
+    """Softmax, norms, activation and residual sums of a layer."""
+    members = [sites[number] for number in layer.sites]
+    last = sites[layer.rest[-1]]
+    hidden = 2 * last.tokens * last.d_out
+    elements = {
+        "softmax": math.fsum(site.neurons for site in members if site.kind == "attention probability"),
+        "LayerNorm": hidden,
+        # A feed-forward whose activation is never negative has one rail.
+        "ReLU" if last.rails == 1 else "GELU": last.neurons,
+        "residual sum": hidden,
+    }
+    table = _SHIFT if network.reals == "shift" else _FLOAT
+    kind = "int32" if network.reals == "shift" else network.reals
+    found: list[_Found] = []
+    for term, many in elements.items():
+        names = (f"{kind} multiply-accumulate", f"{kind} add", ADD)
+        found += [(term, many * each, (name,)) for each, name in zip(table[term], names, strict=True) if each]
+    return found
+
+
+def _residual(
+    sites: Sequence[SiteSummary], layer: Layer, network: Network, settings: Settings, hops: Hops, place: int
+) -> _Found:
+    last = sites[layer.rest[-1]]
+    bits = 32 if network.reals == "fp32" else settings.residual_bits
+    return ("residual movement", last.tokens * last.d_out * bits * sum(hops.residual[place]), (DENSE,))

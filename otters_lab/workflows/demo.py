@@ -10,7 +10,8 @@ from pathlib import Path
 
 from otters_lab.calibration.file import Calibration, read_calibration
 from otters_lab.core.files import sha256_file
-from otters_lab.energy.report import EnergyReport
+from otters_lab.energy.report import EnergyReport, energy_report
+from otters_lab.energy.settings import Settings
 from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import Capture, load_capture
 from otters_lab.measurements.spool import spool_path
@@ -21,7 +22,7 @@ from otters_lab.sweeps.sweep import SweepOptions
 from otters_lab.training.checkpoint_files import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
-from otters_lab.workflows.networks import checkpoint_energy, evaluate_checkpoint, train_on_calibration
+from otters_lab.workflows.networks import checkpoint_sites, evaluate_checkpoint, train_on_calibration
 from otters_lab.workflows.sweeping import sweep_bench
 from otters_lab.workflows.workspace import lay_out
 
@@ -80,7 +81,8 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     with part("evaluate", "evaluate: sampled noise, sampled devices, recorded traces"):
         evaluation = evaluate_checkpoint(files["checkpoint"], capture_path=files["capture"])
     with part("energy", "energy: every constant with a source, the rest left open"):
-        energy = [checkpoint_energy(files["checkpoint"], "open22", hops) for hops in (0.0, None)]
+        sites = checkpoint_sites(files["checkpoint"])
+        energy = [energy_report(sites, settings=settings) for settings in (Settings(hops=0.0), Settings())]
     return DemoResult(capture, calibration, evaluation, energy, seconds, files)
 
 

@@ -1,4 +1,4 @@
-"""Networks on calibrations: training, evaluation under sampled and replayed devices, energy."""
+"""Networks on calibrations: training, evaluation under sampled and replayed devices, what they fire."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, new_header, reference, write_sidecar
-from otters_lab.energy.constants import MEAN_HOPS
-from otters_lab.energy.report import EnergyReport, energy_report
 from otters_lab.measurements.capture import load_capture
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
@@ -34,6 +32,7 @@ from otters_lab.training.tolerance import Tolerated, tolerated
 from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.device import NoiseConfig
 from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
+from otters_lab.ttfs.statistics import SiteSummary
 from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels
 
@@ -386,15 +385,15 @@ def replayed_reader(
     )
 
 
-def checkpoint_energy(folder: Path, preset: str, hops: float | None = None) -> EnergyReport:
-    """Energy of one inference of a trained network, from what its sites fire on its own validation data.
+def checkpoint_sites(folder: Path) -> list[SiteSummary]:
+    """What the sites of a trained network, or of a packed student, fire on its own validation data.
 
     Raises
     ------
     InputError, DamagedFileError
-        for a folder that is no checkpoint, a damaged one, or an unknown preset.
+        for a folder that is no checkpoint, or a damaged one.
     """
-    return energy_report(_loaded(folder, None).sites, preset, MEAN_HOPS if hops is None else hops)
+    return _loaded(folder, None).sites
 
 
 def pack_checkpoint(folder: Path, out: Path, data: Path | None = None) -> int:
