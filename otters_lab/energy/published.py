@@ -107,11 +107,16 @@ GIVEN: Mapping[str, Given] = {
     "1-bit BERT": Given(
         2.0, 1.0, 4.0, "events/operation", _ASSUMED + "4 bits one after the other, half of them set"
     ),
-    "fp32 multiply-accumulate": Given(4.6 * _PJ, 3.1 * _PJ, 4.6 * _PJ, "J", "Horowitz, ISSCC 2014 (45 nm)"),
+    "fp32 multiply-accumulate": Given(
+        4.6 * _PJ, 4.6 * 22 / 45 * _PJ, 4.6 * _PJ, "J", "Horowitz, ISSCC 2014, 45 nm; low: scaled linearly to 22 nm"
+    ),
     "ADC conversion": Given(
         0.457 * _PJ, 0.457 * _PJ, 0.463 * _PJ, "J", "ADC survey bound, 4 bit, 22 nm, hwcomponents-adc 1.0.21"
     ),
-    "accumulate": Given(0.05448 * _PJ, 0.018 * _PJ, 0.071 * _PJ, "J", "arXiv 2409.08290, 22 nm"),
+    "accumulate": Given(
+        0.05448 * _PJ, 0.018 * _PJ, 0.071 * _PJ, "J",
+        "arXiv 2409.08290, 22 nm; low and high: Aladdin's adders of 8 and 32 bit",
+    ),
 }  # fmt: skip
 
 
