@@ -32,7 +32,12 @@ def energy(
         Path | None, typer.Argument(metavar="[DIR]", help="A trained checkpoint, or a packed student.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="P", help="Constants; alone: shows them. Default open22.")
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="P",
+            help="Constants; default open22. Alone: shows them, or a published table: iclr26, ottersplusplus.",
+        ),
     ] = None,
     layers: Annotated[int | None, _shape("--layers", "Layers of an encoder that is not there.")] = None,
     hidden: Annotated[int | None, _shape("--hidden", "Its width.")] = None,
@@ -221,12 +226,78 @@ def _hops(text: str | None) -> float | str | None:
 
 def _show_preset(preset: str, as_json: bool) -> None:
     from otters_lab.energy.constants import find_preset
+    from otters_lab.energy.published import PRESETS
     from otters_lab.energy.report import CONSTANT_COLUMNS, constant_document, constant_row
 
+    if preset in PRESETS:
+        return _show_published(preset, as_json)
     constants = list(find_preset(preset).values())
     if as_json:
         return print_json({"preset": preset, "constants": [constant_document(constant) for constant in constants]})
     return print_table(CONSTANT_COLUMNS, map(constant_row, constants), title=f"preset {preset}")
+
+
+def _show_published(name: str, as_json: bool) -> None:
+    """A published table beside a law fitted to it, each entry also as the law predicts it without that entry."""
+    from otters_lab.energy.published import compare, fit, published_preset
+
+    preset = published_preset(name)
+    fitted, rows = fit(preset), compare(preset)
+    if as_json:
+        return print_json(
+            {
+                "preset": name,
+                "source": preset.source,
+                "fitted": {
+                    constant: {
+                        "value": value,
+                        "standard_error": fitted.standard_errors[constant],
+                        "unit": preset.constants[constant],
+                    }
+                    for constant, value in fitted.values.items()
+                },
+                "independent_entries": len(preset.independent),
+                "entries": [
+                    {
+                        "model": row.entry.model,
+                        "quantity": row.entry.quantity,
+                        "unit": row.entry.unit,
+                        "kind": row.entry.kind,
+                        "published": row.entry.value,
+                        "fitted": row.fitted,
+                        "predicted": row.predicted,
+                    }
+                    for row in rows
+                ],
+            }
+        )
+    print_table(
+        ("fitted constant", "value", "standard error"),
+        (
+            (constant, f"{value:.4g} {preset.constants[constant]}", f"{fitted.standard_errors[constant]:.2g}")
+            for constant, value in fitted.values.items()
+        ),
+        title=f"{name} ({preset.source}): {len(fitted.values)} constants from {len(preset.independent)} entries",
+    )
+
+    def against(residual: float | None) -> str:
+        return "" if residual is None else f"{residual:+.1%}"
+
+    print_table(
+        ("model", "quantity", "published", "fitted", "predicted without it", "entry"),
+        (
+            (
+                row.entry.model,
+                row.entry.quantity,
+                joules(row.entry.value) if row.entry.unit == "J" else f"{row.entry.value:g}",
+                against(row.fitted_residual),
+                against(row.predicted_residual),
+                row.entry.kind,
+            )
+            for row in rows
+        ),
+    )
+    return None
 
 
 def _show(report: EnergyReport, title: str) -> None:

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from otters_lab.core.errors import InputError, closest
+from otters_lab.energy.constants import ADD, conversion, find_preset
+from otters_lab.energy.networks import SORBET, SPIKE_LM, Network
 
 FC_OPERATIONS = 512 * 768 * 3072
 QKV_OPERATIONS = 512 * 512 * 768
@@ -95,28 +97,30 @@ READINGS = tuple(
 _PJ, _MJ = 1e-12, 1e-3
 _ASSUMED = "assumed, not published: "
 
+
+def _rate(network: Network) -> Given:
+    assert network.rate is not None
+    return Given(*network.rate.events(network.steps), "events/operation", network.rate.source)
+
+
+def _constant(name: str) -> Given:
+    """A constant of open22; the fits take its own range."""
+    found = find_preset("open22")[name]
+    assert found.value is not None and found.low is not None and found.high is not None  # noqa: PT018
+    return Given(found.value, found.low, found.high, "J", found.source)
+
+
 GIVEN: Mapping[str, Given] = {
-    "Sorbet": Given(
-        16 * 0.14, 16 * 0.13, 16 * 0.15, "events/operation", "arXiv 2409.15298: firing rate 0.13 to 0.15; T = 16"
-    ),
-    # By the prices of its own comparison: a spike accumulates (0.9 pJ) where BERT multiplies and accumulates (4.6 pJ).
-    "SpikingLM": Given(
-        4.6 / 0.9 / 3.7, 4.6 / 0.9 / 3.75, 4.6 / 0.9 / 3.65, "events/operation",
-        "arXiv 2406.03287 (SpikeLM, from public notes on it): 3.7 times less than BERT at T = 4; Horowitz, ISSCC 2014",
-    ),
+    "Sorbet": _rate(SORBET),
+    "SpikingLM": _rate(SPIKE_LM),
     "1-bit BERT": Given(
         2.0, 1.0, 4.0, "events/operation", _ASSUMED + "4 bits one after the other, half of them set"
     ),
     "fp32 multiply-accumulate": Given(
         4.6 * _PJ, 4.6 * 22 / 45 * _PJ, 4.6 * _PJ, "J", "Horowitz, ISSCC 2014, 45 nm; low: scaled linearly to 22 nm"
     ),
-    "ADC conversion": Given(
-        0.457 * _PJ, 0.457 * _PJ, 0.463 * _PJ, "J", "ADC survey bound, 4 bit, 22 nm, hwcomponents-adc 1.0.21"
-    ),
-    "accumulate": Given(
-        0.05448 * _PJ, 0.018 * _PJ, 0.071 * _PJ, "J",
-        "arXiv 2409.08290, 22 nm; low and high: Aladdin's adders of 8 and 32 bit",
-    ),
+    "ADC conversion": _constant(conversion(4)),
+    "accumulate": _constant(ADD),
 }  # fmt: skip
 
 

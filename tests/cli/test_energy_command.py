@@ -52,6 +52,19 @@ def test_a_checkpoint_is_counted_with_what_it_fires(cli, monkeypatch, tmp_path):
     assert terms["synaptic operations"] == 0.25 * (4 * 6 * 32 * 32 + 2 * 36 * 32 + 2 * 6 * 32 * 48)
 
 
+@pytest.mark.parametrize(("preset", "entries"), [("iclr26", 14), ("ottersplusplus", 15)])
+def test_a_published_table_alone_shows_it_beside_the_law_fitted_to_it(cli, preset, entries):
+    code, out, _ = cli("energy", "--preset", preset)
+    assert code == 0
+    document = json.loads(cli("energy", "--preset", preset, "--json")[1])
+    assert len(document["entries"]) == entries
+    assert len(document["fitted"]) < document["independent_entries"] < entries
+    for entry in document["entries"]:
+        assert entry["model"] in out
+        assert (entry["fitted"] is None) == (entry["kind"] == "open")
+        assert entry["predicted"] is None or entry["predicted"] != entry["fitted"]
+
+
 @pytest.mark.parametrize("preset", ["open22", "horowitz45"])
 def test_a_preset_alone_shows_its_constants(cli, preset):
     code, out, _ = cli("energy", "--preset", preset)
