@@ -51,6 +51,7 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
     student, data, config = lesson.student, lesson.data, lesson.config
     sample = data.train.take(torch.arange(min(CALIBRATION_EXAMPLES, len(data.train))))
     normalisers = hidden_sizes(lesson.teacher, sample)
+    spread = score_variance(lesson.teacher, sample) if lesson.task.labels == 1 else None
     reached: dict[str, float] = {}
     first_step, noise_before, before = 0, 0.0, lesson.quantised
     for number, stage in enumerate(config.stages):
@@ -61,7 +62,7 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
             calibrate_scales(student, lambda: student(**sample.batch(torch.arange(len(sample)))))
         devices = _devices(lesson, stage.noise, VALIDATION_NOISE, number)
         validate = partial(score, student, data.validation, lesson.task.metrics, devices, config.precision)
-        _run_stage(lesson, stage, first_step, noise_before, normalisers, validate, log, state)
+        _run_stage(lesson, stage, first_step, noise_before, normalisers, spread, validate, log, state)
         reached[stage.name] = from_first(validate)
         log.write(stage=stage.name, validation=reached[stage.name])
         first_step, noise_before, before = first_step + stage.steps, stage.noise, on
@@ -75,6 +76,7 @@ def _run_stage(
     first_step: int,
     noise_before: float,
     normalisers: Sequence[float],
+    spread: float | None,
     validate: Callable[[], float],
     log: Log,
     state: RunState | None,
@@ -101,8 +103,8 @@ def _run_stage(
         # Hidden states count by token: who has the longer sentences has the larger share.
         of_tokens = weight if mask is None else mask.sum() / inputs["attention_mask"].sum()
         hidden = of_tokens * hidden_error(found.hidden_states, wanted.hidden_states, normalisers, mask)
-        if lesson.task.labels == 1:
-            soft = (wide(found.logits) - wide(wanted.logits)).square().mean()
+        if spread is not None:
+            soft = (wide(found.logits) - wide(wanted.logits)).square().mean() / spread
         else:
             soft = soft_cross_entropy(wide(found.logits), wide(wanted.logits), config.temperature)
         soft, spent = weight * soft, weight * price(terms)
@@ -172,6 +174,14 @@ def hidden_sizes(teacher: PreTrainedModel, sample: Examples) -> list[float]:
     inputs = sample.batch(torch.arange(len(sample)))
     states = teacher(**inputs, output_hidden_states=True).hidden_states
     return [float(_mean(state.square(), inputs.get("attention_mask"))) for state in states]
+
+
+@torch.no_grad()
+def score_variance(teacher: PreTrainedModel, sample: Examples) -> float:
+    """Variance of the scores that a teacher of one output gives a sample: an error relative to it has no unit, so that
+    it weighs against hidden states as a cross-entropy does, whatever the scale of the scores.
+    """
+    return float(teacher(**sample.batch(torch.arange(len(sample)))).logits.var())
 
 
 def hidden_error(
