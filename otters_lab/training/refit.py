@@ -23,6 +23,7 @@ from otters_lab.training.parallel import alone
 from otters_lab.ttfs.device import counting, summaries
 
 OLD_CHIP, OLD_TIMES, RETIMED, ADAPTED = "old chip", "new chip, old times", "new chip, re-timed", "re-timed and adapted"
+LEARNING = "learning"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def refit(
 ) -> Refit:
     """Adapts a checkpoint to the chip of a calibration and writes the checkpoint `out`.
 
-    readers : by name, `OLD_CHIP`, `OLD_TIMES` and `RETIMED`; the student learns under the last.
+    readers : by name, `OLD_CHIP`, `OLD_TIMES` and `RETIMED`; the student learns under `LEARNING`, else under the last.
     weights : learns them too, not the scales alone.
 
     Raises
@@ -79,8 +80,8 @@ def refit(
         found = {name: under(checkpoint.student, readers[name]) for name in (OLD_CHIP, OLD_TIMES, RETIMED)}
         student = copy.deepcopy(checkpoint.student)
         log, began_s = Log(out / LOG), time.monotonic()
-        quantised = (True, True, True)
-        distil(Lesson(task, student, checkpoint.model_teacher, data, readers[RETIMED], config, quantised), log)
+        learnt_under, quantised = readers.get(LEARNING, readers[RETIMED]), (True, True, True)
+        distil(Lesson(task, student, checkpoint.model_teacher, data, learnt_under, config, quantised), log)
         seconds = time.monotonic() - began_s
         found[ADAPTED] = under(student, readers[RETIMED])
         with counting(student):

@@ -26,7 +26,7 @@ from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
 from otters_lab.training.packed import pack, unpack
-from otters_lab.training.refit import OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
+from otters_lab.training.refit import LEARNING, OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated, tolerated
 from otters_lab.training.train import TrainResult, train
@@ -121,11 +121,13 @@ def refit_checkpoint(
     checkpoint = _loaded(folder, data)
     old, new = embedded_calibration(checkpoint), usable_calibration(calibration_path)
     levels, how = 2**checkpoint.section.code.bits, checkpoint.training.reading
-    readers = {
+    readers: dict[str, LevelReader] = {
         OLD_CHIP: sampled_readers(old.device_model(), levels, how)[WITH_DEVICES],
         OLD_TIMES: at_old_times(old, new, levels, how.first_read_s),
         RETIMED: sampled_readers(new.device_model(), levels, how)[WITH_DEVICES],
     }
+    if checkpoint.training.learn_devices:
+        readers[LEARNING] = sampled_readers(pooled(new.device_model()), levels, how)[RUN_TO_RUN]
     told = reference(calibration_path, "calibration", new.header.uid)
     return refit(checkpoint, readers, (calibration_path, told), out, steps=steps, weights=weights, runs=runs)
 
