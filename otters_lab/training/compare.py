@@ -101,11 +101,12 @@ def paired_bootstrap(
         difference_interval=_middle(drawn_s - drawn_t, level),
         level=level,
         target=target,
-        verdict=None if target is None else _verdict(interval, target),
+        verdict=None if target is None else judged(interval, target),
     )
 
 
-def _verdict(interval: tuple[float, float] | None, target: float) -> Verdict:
+def judged(interval: tuple[float, float] | None, target: float) -> Verdict:
+    """What a share's interval says of its target."""
     if interval is None or interval[0] < target <= interval[1]:
         return "not resolved"
     return "met" if interval[0] >= target else "missed"

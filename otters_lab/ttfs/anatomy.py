@@ -84,8 +84,11 @@ def synapses(model: PreTrainedModel, found: list[Attention]) -> dict[str, bool]:
 
 
 def activations(model: PreTrainedModel, layers: set[str]) -> list[str]:
-    """Names of the activation modules in some layers, as the model's config tells their kind."""
-    kind = type(ACT2FN[activation(model.config)])
+    """Names of the activation modules in some layers, of the kind that its config tells; none where it tells none."""
+    known = activation(model.config)
+    if known not in ACT2FN:
+        return []
+    kind = type(ACT2FN[known])
     return [
         f"{layer}.{name}"
         for layer in sorted(layers)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.training.checkpoint_files import PROVENANCE, check_files
+from otters_lab.training.compare import judged
 
 
 def entry(folder: Path) -> dict[str, Any]:
@@ -53,14 +54,6 @@ TARGETS = {
 }
 
 
-def verdict(condition: str, low: float, high: float) -> str:
-    """What the interval of a share says of its target."""
-    target = TARGETS.get(condition)
-    if target is None:
-        return ""
-    return f"{target}: " + ("met; " if low >= target else "missed; " if high < target else "not resolved; ")
-
-
 def spikes(sites: list[dict[str, Any]]) -> dict[str, float]:
     """Spikes a neuron, padding left out: of signed neurons, of the feed-forward's, of probabilities."""
     groups = {
@@ -96,8 +89,10 @@ def main() -> None:
             found = told["under"].get(condition)
             runs = "" if found is None else f"sd {found['sd'] or 0:.4f}, min {found['minimum']:.4f}"
             low, high = share["share_interval"]
+            target = TARGETS.get(condition)
+            told_of = "" if target is None else f"{target}: {judged((low, high), target)}; "
             of_teacher = f"{share['share']:.3f} [{low:.3f}, {high:.3f}] of the teacher"
-            print(f"  {condition:34s} {share['student']:.4f} = {of_teacher}; {verdict(condition, low, high)}{runs}")
+            print(f"  {condition:34s} {share['student']:.4f} = {of_teacher}; {told_of}{runs}")
         for condition, borne in told["tolerated"].items():
             print(f"  {condition:40s} {borne}")
 
