@@ -16,6 +16,7 @@ from otters_lab.core.log import logger
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
+from otters_lab.training.config import once_more
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
@@ -96,9 +97,8 @@ def ablate(
         student, began_s = copy.deepcopy(trunk.student), time.monotonic()
         with torch_threads(trunk.training.threads):
             if arm is not None:
-                changes = {"name": name, "steps": steps, "lr": lr, "noise": 0.0 if arm.reader is None else 1.0,
-                           "check_every": None, "patience": None}  # fmt: skip
-                stage = trunk.training.stages[-1].model_copy(update=changes)
+                noisy = 0.0 if arm.reader is None else 1.0
+                stage = once_more(trunk.training, name=name, steps=steps, lr=lr, noise=noisy)
                 noise = section.code.noise.model_copy(update={"run_place": arm.place})
                 code = section.code.model_copy(update={"noise": noise})
                 config = trunk.training.model_copy(update={"stages": [stage], "code": code, "seed": seed})

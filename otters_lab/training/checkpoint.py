@@ -208,8 +208,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     student, teacher = _read_model(folder, record), _read_model(folder / TEACHER, read_json(folder / TEACHER / CONFIG))
     sites = validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
     calibration = read_bytes(folder / CALIBRATION) if (folder / CALIBRATION).exists() else None
+    task = find_task(section.task)
     for model in (student, teacher):
-        find_task(section.task).freeze(model)
+        task.freeze(model)
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
 
 

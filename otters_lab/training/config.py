@@ -136,6 +136,11 @@ class TrainingConfig(StrictModel):
         return self
 
 
+def once_more(config: TrainingConfig, **changes: Any) -> StageConfig:
+    """The last stage again, without its checks: all its steps are taken."""
+    return config.stages[-1].model_copy(update={"check_every": None, "patience": None, **changes})
+
+
 def read_config(path: Path, defaults: TrainingConfig | None = None) -> TrainingConfig:
     """A training configuration from TOML; what it leaves out is as in `defaults`, table by table.
 

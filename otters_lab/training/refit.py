@@ -15,6 +15,7 @@ from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, InputRef, new_header, reference
 from otters_lab.training.checkpoint import Checkpoint, write_checkpoint
 from otters_lab.training.checkpoint_files import LOG
+from otters_lab.training.config import once_more
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.evaluate import NoisyScore, score_under
 from otters_lab.training.loop import Log
@@ -68,9 +69,8 @@ def refit(
     alone("a refit")
     section, config = checkpoint.section, checkpoint.training
     task, data = checkpoint.task, checkpoint.splits()
-    changes = {"name": "refit", "steps": steps, "lr": lr, "scale_lr": 1e-3, "noise": 1.0, "ramp": 0.2,
-               "learn": "all" if weights else "scales", "check_every": None, "patience": None}  # fmt: skip
-    stage = config.stages[-1].model_copy(update=changes)
+    learn = "all" if weights else "scales"
+    stage = once_more(config, name="refit", steps=steps, lr=lr, scale_lr=1e-3, noise=1.0, ramp=0.2, learn=learn)
     config = config.model_copy(update={"stages": [stage]})
 
     def under(model: PreTrainedModel, reader: LevelReader) -> NoisyScore:
