@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -17,23 +14,7 @@ from otters_lab.core.quantity import format_quantity
 from otters_lab.energy.pricing import Interval, NetworkEnergy
 from otters_lab.energy.report import CONSTANT_COLUMNS, EnergyReport, break_even_sentence, constant_row
 from otters_lab.energy.sweeps import Sweep, sentence
-from otters_lab.reports.figures import STYLE
-
-# Drawn in this colour, shown in the page's own: matplotlib knows no currentColor.
-_INK = "#010203"
-_PARTS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-_STYLE: Any = {**STYLE, **dict.fromkeys(_PARTS, _INK)}
-_CSS = """
-:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--line:#d0d7de;--soft:#57606a}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--line:#30363d;--soft:#9198a1}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:2rem auto;max-width:70rem;
-padding:0 1rem}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
-th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
-th:first-child,td:first-child,td.text{text-align:left}
-svg{max-width:100%;height:auto}
-.soft{color:var(--soft)}
-"""
+from otters_lab.reports.html import PAGE_STYLE, page, svg, table
 
 
 def write_energy_page(report: EnergyReport, found: Sequence[Sweep], title: str, path: Path) -> Path:
@@ -58,7 +39,7 @@ def energy_page(report: EnergyReport, found: Sequence[Sweep], title: str) -> str
             f"<li>{escape(break_even_sentence(b))}</li>" for b in report.break_even if b.network == main.network.name
         )
         + "</ul>",
-        _table(
+        table(
             ("network", "baseline", "spikes as", "a level read may cost", "from", "to", "or a pulse, reading free"),
             (
                 (b.network, b.baseline, b.encoding, *_cells(b.per_read_J), _joules(b.per_pulse_J.value))
@@ -66,13 +47,13 @@ def energy_page(report: EnergyReport, found: Sequence[Sweep], title: str) -> str
             ),
         ),
         "<h2>Networks</h2>",
-        _svg(_totals_figure(report)),
-        _table(
+        svg(_totals_figure(report)),
+        table(
             ("network", "known energy", "from", "to", f"over {main.network.name}", "from", "to", "left out", "source"),
             (_network_row(report, energy) for energy in report.networks),
         ),
         "<h2>Terms</h2>",
-        _svg(_terms_figure(report.networks)),
+        svg(_terms_figure(report.networks)),
         *(_terms(energy) for energy in report.networks),
         f"<h2>Layers of {escape(main.network.name)}</h2>",
         _layers(main),
@@ -82,15 +63,9 @@ def energy_page(report: EnergyReport, found: Sequence[Sweep], title: str) -> str
         "<h2>Latency and area</h2>",
         _hardware(report),
         "<h2>Constants</h2>",
-        _table(CONSTANT_COLUMNS, (constant_row(constant) for constant in report.constants.values())),
+        table(CONSTANT_COLUMNS, (constant_row(constant) for constant in report.constants.values())),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}: energy</title><style>{_CSS}</style></head><body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return page(f"{title}: energy", parts)
 
 
 def _joules(value: float | None) -> str:
@@ -118,7 +93,7 @@ def _terms(energy: NetworkEnergy) -> str:
     ]  # fmt: skip
     rows.append(("sum of the known terms" if energy.unknown else "sum", "", "", _joules(energy.known_J), ""))
     summary = f"<summary>{escape(energy.network.name)}: {_joules(energy.known_J)}</summary>"
-    return f"<details>{summary}{_table(('term', 'amount', 'each', 'energy', 'share'), rows)}</details>"
+    return f"<details>{summary}{table(('term', 'amount', 'each', 'energy', 'share'), rows)}</details>"
 
 
 def _layers(energy: NetworkEnergy) -> str:
@@ -127,13 +102,13 @@ def _layers(energy: NetworkEnergy) -> str:
         (layer, *(_joules(by_term.get(name, 0.0)) for name in names), _joules(sum(by_term.values())))
         for layer, by_term in energy.layers.items()
     )
-    return _table(("layer", *names, "sum"), rows)
+    return table(("layer", *names, "sum"), rows)
 
 
 def _sweep_part(sweep: Sweep) -> str:
     first = sweep.crossings[0].network
     lines = [escape(sentence(sweep, crossing)) for crossing in sweep.crossings if crossing.network == first]
-    return _svg(_sweep_figure(sweep)) + "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+    return svg(_sweep_figure(sweep)) + "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
 def _hardware(report: EnergyReport) -> str:
@@ -149,17 +124,11 @@ def _hardware(report: EnergyReport) -> str:
          f"{a.devices:.4g} times the pitch squared" if a.device_m2 is None else f"{a.device_m2 * 1e6:.4g} mm^2")
         for name, a in report.areas.items()
     )  # fmt: skip
-    return blocks + _table(("network", "devices", "converters", "comparators", "area of the devices"), rows)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return blocks + table(("network", "devices", "converters", "comparators", "area of the devices"), rows)
 
 
 def _totals_figure(report: EnergyReport) -> Figure:
-    with rc_context(_STYLE):
+    with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         for place, energy in enumerate(reversed(report.networks)):
@@ -175,7 +144,7 @@ def _totals_figure(report: EnergyReport) -> Figure:
 
 def _terms_figure(networks: Sequence[NetworkEnergy]) -> Figure:
     names = list(dict.fromkeys(term.name for energy in networks for term in energy.terms))
-    with rc_context(_STYLE):
+    with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(9, 4), layout="constrained")
         axes = figure.subplots()
         left = [0.0] * len(networks)
@@ -192,7 +161,7 @@ def _terms_figure(networks: Sequence[NetworkEnergy]) -> Figure:
 
 
 def _sweep_figure(sweep: Sweep) -> Figure:
-    with rc_context(_STYLE):
+    with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         for number, (name, energies) in enumerate(sweep.energies_J.items()):
@@ -208,13 +177,3 @@ def _sweep_figure(sweep: Sweep) -> Figure:
         )
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
-
-
-def _svg(figure: Figure) -> str:
-    """A figure as an element of the page, in the page's colour, without what matplotlib says of itself."""
-    with rc_context(STYLE):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    return text.replace(_INK, "currentColor")
