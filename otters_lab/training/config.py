@@ -82,8 +82,9 @@ class StageConfig(ChecksConfig):
     The learning rates decay to 0 within the stage. Scales that the stage switches on are set from statistics first.
     `noise` is the multiple of the reader's noise that the stage ends with (it ramps up from 0, or from the stage
     before, over the first `ramp` share of the steps). A linear input or query that fires more than `rail_rate` spikes a
-    rail (two rails: twice that a neuron) pays for it. Checks are scored under the noise that the stage ends with; a
-    stage that ends early hands on as if it had taken all its steps.
+    rail (two rails: twice that a neuron) pays for it. Examples are drawn in proportion to their tokens to the power
+    `length_power` (0: each once an epoch), where short rows are many and long ones are what counts. Checks are scored
+    under the noise that the stage ends with; a stage that ends early hands on as if it had taken all its steps.
     """
 
     name: str
@@ -97,6 +98,7 @@ class StageConfig(ChecksConfig):
     learn: Literal["all", "scales"] = "all"
     ramp: float = Field(0.5, ge=0, le=1)
     rail_rate: float = Field(1.0, gt=0, le=1)
+    length_power: float = Field(0.0, ge=0)
 
 
 def _stages() -> list[StageConfig]:

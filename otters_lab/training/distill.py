@@ -84,7 +84,7 @@ def _run_stage(
     student, config = lesson.student, lesson.config
     # Dropout would hide from the student what its teacher, in eval mode, sees.
     student.eval()
-    batches = training_batches(lesson.task, lesson.data.train, config)
+    batches = training_batches(lesson.task, lesson.data.train, config, stage.length_power)
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor | float]]:
         at = first_step + step

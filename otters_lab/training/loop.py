@@ -29,20 +29,33 @@ WARM_UP = 0.05
 _ALIKE = 50  # batches among which examples of alike length are brought together
 
 
-def batch_ids(n: int, batch: int, step: int, seed: int, lengths: Tensor | None = None) -> Tensor:
+def batch_ids(
+    n: int, batch: int, step: int, seed: int, lengths: Tensor | None = None, length_power: float = 0.0
+) -> Tensor:
     """Indices of the examples of step `step`: a fresh permutation an epoch, its incomplete last batch left out.
 
-    With `lengths` [n], batches hold examples of alike length: less padding, at the price of a coarser shuffle.
+    With `lengths` [n], batches hold examples of alike length: less padding, at the price of a coarser shuffle. With
+    `length_power` above 0 there are no epochs: an example is drawn in proportion to its length to that power.
     """
+    if lengths is not None and length_power > 0:
+        group, place = divmod(step, _ALIKE)
+        rng = generator(seed, BATCHES, group)
+        drawn = torch.multinomial(lengths.double() ** length_power, _ALIKE * batch, replacement=True, generator=rng)
+        return _alike(drawn, lengths, batch)[int(torch.randperm(_ALIKE, generator=rng)[place])]
     each = max(1, n // batch)
     epoch, place = divmod(step, each)
     rng = generator(seed, BATCHES, epoch)
     order = torch.randperm(n, generator=rng)
     if lengths is not None:
         groups = order[: each * batch].split(_ALIKE * batch)
-        batches = [part for group in groups for part in group[torch.argsort(lengths[group], stable=True)].split(batch)]
+        batches = [part for group in groups for part in _alike(group, lengths, batch)]
         return batches[int(torch.randperm(len(batches), generator=rng)[place])]
     return order[place * batch : (place + 1) * batch]
+
+
+def _alike(ids: Tensor, lengths: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """Batches of these examples, each of alike length."""
+    return ids[torch.argsort(lengths[ids], stable=True)].split(batch)
 
 
 def rate_share(step: int, steps: int) -> float:

@@ -19,12 +19,12 @@ from otters_lab.training.tasks import Task
 Batches = Callable[[int], tuple[dict[str, Tensor], Tensor]]  # step -> inputs, targets of all processes
 
 
-def training_batches(task: Task, examples: Examples, config: TrainingConfig) -> Batches:
-    """Augmented batches by step."""
+def training_batches(task: Task, examples: Examples, config: TrainingConfig, length_power: float = 0.0) -> Batches:
+    """Augmented batches by step; `length_power` as in `batch_ids`."""
     lengths = examples.lengths()
 
     def at(step: int) -> tuple[dict[str, Tensor], Tensor]:
-        ids = batch_ids(len(examples), config.batch, step, config.seed, lengths)
+        ids = batch_ids(len(examples), config.batch, step, config.seed, lengths, length_power)
         return task.augment(examples.batch(ids), config, step), examples.y[ids]
 
     return at

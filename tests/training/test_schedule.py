@@ -22,6 +22,16 @@ def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> No
     assert torch.equal(batch_ids(12, 4, 4, seed=5), epochs[1][4:8])
 
 
+def test_examples_are_drawn_in_proportion_to_a_power_of_their_length():
+    lengths = torch.tensor([1, 2, 4, 8] * 5)
+    drawn = torch.cat([batch_ids(20, 16, step, 3, lengths, length_power=2.0) for step in range(500)])
+    shares = torch.bincount(lengths[drawn], minlength=9)[[1, 2, 4, 8]] / len(drawn)
+    wanted = torch.tensor([1.0, 4.0, 16.0, 64.0]) / 85
+    assert torch.allclose(shares, wanted, atol=4 * 0.5 / len(drawn) ** 0.5)  # four standard errors of a share of 1/2
+    batches = [lengths[batch_ids(20, 16, step, 3, lengths, length_power=0.5)] for step in range(50)]
+    assert sum(len(batch.unique()) == 1 for batch in batches) >= 50 - 3  # at most one seam between neighbours
+
+
 def test_random_numbers_are_decided_by_their_key_alone() -> None:
     first, again, other = (torch.rand(3, generator=generator(*key)) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
     assert torch.equal(first, again)
