@@ -60,6 +60,10 @@ def energy(
     weights_in: Annotated[
         str | None, _choice("--weights-in", "Memory of the weights.", '"32 KiB"|"256 KiB"|"1 MiB"|DRAM')
     ] = None,
+    wired_weights: Annotated[
+        bool,
+        typer.Option("--wired-weights", help="Signs wired into device networks: not read.", rich_help_panel=_CHOICE),
+    ] = False,
     baseline_bits: Annotated[
         str | None, _choice("--baseline-bits", "Weights of spiking baselines: 1 bit, or as published.", "equal|own")
     ] = None,
@@ -106,6 +110,7 @@ def energy(
         hops=_hops(hops),
         encoding=encoding,
         weights_in=weights_in,
+        wired_weights=wired_weights or None,
         baseline_bits=baseline_bits,
         residual_bits=residual_bits,
         light_pulse_J=_light_pulse_J(light_pulse, irradiance, device_area, pulse_width, efficiency),

@@ -3,8 +3,9 @@
 Rules. A signed neuron has two lines and two comparators. A spike of a time code is one address, and a sign bit where
 the neuron is signed; its time is when it comes. A comparator rests once its rail has fired. Keys and values are written
 once and fired by one comparator each, as signs, where they have one bit. Weights are read for every synaptic operation:
-nothing is held across positions, in no network. Scores, contexts and sums of the feed-forward do not fire; they are
-read where they arise. Padding is in no statistic, so in no count. Embedding, pooler and classifier are left out.
+nothing is held across positions, in no network (but see `Settings.wired_weights`). Scores, contexts and sums of the
+feed-forward do not fire; they are read where they arise. Padding is in no statistic, so in no count. Embedding, pooler
+and classifier are left out.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ class _Site:
         found: list[_Found] = [
             ("synaptic operations", self.synaptic, (name, *self.rate)) for name in self.network.operations
         ]
-        found.append(("weight reads" if self.linear else "KV reads", bits * self.synaptic, (memory, *self.rate)))
+        if not (self.linear and self.network.device and self.settings.wired_weights):
+            found.append(("weight reads" if self.linear else "KV reads", bits * self.synaptic, (memory, *self.rate)))
         if self.network.code == "values":
             if self.network.reals != "fp32":
                 found.append(("quantising", self.site.neurons, ("fp16 multiply-accumulate",)))

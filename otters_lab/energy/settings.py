@@ -23,6 +23,8 @@ class Settings(StrictModel):
     hops : of every message, or "mesh": from a placement of the layers (see `mapping`)
     encoding : spikes travel as "event" addresses, or as "dense" values, those of silent neurons too
     weights_in : memory that weights are read from; keys and values are in 1 MiB of SRAM
+    wired_weights : in networks of devices a weight's sign is how its synapse is wired, and is not read (the first
+        paper's table is met best so); baselines read theirs
     baseline_bits : weights of the spiking baselines at "equal" bits (1), as the papers compare, or their "own"
     residual_bits : of the residual stream, where the network is not fp32
     tile_bits : memory of a tile of the mesh
@@ -44,6 +46,7 @@ class Settings(StrictModel):
     hops: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["mesh"] = MEAN_HOPS
     encoding: Literal["event", "dense"] = "event"
     weights_in: Literal["32 KiB", "256 KiB", "1 MiB", "DRAM"] = "1 MiB"
+    wired_weights: bool = False
     baseline_bits: Literal["equal", "own"] = "equal"
     residual_bits: Literal[16, 32] = 16
     tile_bits: int = Field(default=2**21, ge=1)

@@ -31,6 +31,7 @@ choices = st.fixed_dictionaries(
         "hops": st.just("mesh") | st.floats(0, 10),
         "encoding": st.sampled_from(["event", "dense"]),
         "weights_in": st.sampled_from(["32 KiB", "256 KiB", "1 MiB", "DRAM"]),
+        "wired_weights": st.booleans(),
         "baseline_bits": st.sampled_from(["equal", "own"]),
         "light_pulse_J": st.none() | st.floats(0, 1e-9),
         "device_read_J": st.none() | st.floats(0, 1e-9),
@@ -137,6 +138,17 @@ def test_more_of_anything_costs_no_less(small, network):
     assert rising([total(shape_sites(1, 32, 48, n, 0.2, heads=4), network) for n in (2, 4, 8)])
     assert rising([-total(small, network, sharing=k) for k in (1, 4, 16, 64)])
     assert total(small, network, light="spike") <= total(small, network, light="window")
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_wired_weights_spare_device_networks_their_weight_reads_and_nothing_else(small, network):
+    how = Settings()
+    energy = energy_of(small, network, table(how, "open22"), how)
+    reads_J = sum(term.energy_J for term in energy.terms if term.name == "weight reads")
+    wired = how.model_copy(update={"wired_weights": True})
+    spared_J = energy.known_J - energy_of(small, network, table(wired, "open22"), wired).known_J
+    assert reads_J > 0
+    assert spared_J == pytest.approx(reads_J if network.device else 0.0, rel=1e-9, abs=1e-9 * energy.known_J)
 
 
 def test_a_ratio_is_known_where_the_baseline_s_price_is(small):
