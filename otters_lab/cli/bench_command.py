@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def bench(
-    file: Annotated[Path, typer.Argument(metavar="B", help="Bench file (TOML).")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[B]", help="Bench file (TOML). Without one: the addresses VISA finds.")
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve a virtual bench's twins on 127.0.0.1 until Ctrl-C, in real time.")
     ] = False,
@@ -32,12 +34,19 @@ def bench(
         bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
     ] = False,
 ) -> None:
-    """Connect, identify, self-test; report limits and error queues; leave every output off."""
+    """Connect, identify, self-test; report limits and error queues; leave every output off.
+
+    Without a bench file: list the addresses at which VISA finds instruments; nothing is sent to them.
+    """
     from otters_lab.core.errors import EXIT_INSTRUMENT, InputError
     from otters_lab.instruments.benchfile import load_bench
     from otters_lab.instruments.survey import survey
     from otters_lab.workflows.decays import load_source
 
+    if file is None:
+        if serve or write is not None or record is not None:
+            raise InputError("serve what?", expected="a bench file B with --serve, --write and --record")
+        return _list(as_json)
     bench_file = load_bench(file)
     source = load_source(bench_file)
     if serve:
@@ -52,6 +61,20 @@ def bench(
         _print(bench_file, found, wrong)
     if wrong:
         raise typer.Exit(EXIT_INSTRUMENT)
+    return None
+
+
+def _list(as_json: bool) -> None:
+    """What VISA sees, to put into a bench file; nothing is sent to it."""
+    from otters_lab.instruments.links import visible_addresses
+
+    addresses = visible_addresses()
+    if as_json:
+        return print_json({"addresses": addresses})
+    for address in addresses:
+        print_line(address)
+    if not addresses:
+        print_line("VISA finds no instruments (without a vendor's VISA it needs: pip install 'otters-lab[visa]')")
     return None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pymeasure.adapters import VISAAdapter
+from pyvisa import ResourceManager
 from pyvisa.constants import StatusCode
 from pyvisa.errors import VisaIOError
 
@@ -173,11 +175,30 @@ def open_link(role: str, entry: Place, library: Any, tap: Tap | None = None, **o
     place = f"{role} at {entry.address}"
     try:
         with link_errors(place):
-            return Link(role, entry, library, tap, **options)
+            try:
+                return Link(role, entry, library, tap, **options)
+            except ValueError as error:  # pyvisa-py has not got what this kind of address needs
+                raise LinkError(f"{place} cannot be opened: {' '.join(str(error).split())}") from error
     except InstrumentError:
         raise
     except Exception as error:  # pyvisa-py raises plain Exception where a host does not answer
         raise LinkError(f"{place}: {error}") from error
+
+
+def visible_addresses(library: Any = SYSTEM_LIBRARY) -> list[str]:
+    """VISA addresses at which the library finds something. Nothing is sent to it.
+
+    Raises
+    ------
+    InstrumentError
+        if there is no VISA library.
+    """
+    try:
+        with warnings.catch_warnings():  # pyvisa-py tells of every kind of address that it cannot look for
+            warnings.simplefilter("ignore")
+            return sorted(ResourceManager(library).list_resources("?*"))
+    except (OSError, ValueError, VisaIOError) as error:
+        raise InstrumentError(f"VISA: {error}") from error
 
 
 def identify(link: Link, entry: InstrumentEntry, file: BenchFile) -> str:

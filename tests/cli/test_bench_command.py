@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from pyvisa import ResourceManager
 
 import otters_lab
 from otters_lab.instruments.drivers.meters import METERS
@@ -117,3 +118,23 @@ def test_served_twins_are_the_bench_of_the_file_that_serve_writes(cli, bench, tm
             process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     assert cli("bench", written)[0] == 3  # nobody there any more
+
+
+def test_without_a_bench_file_the_addresses_that_visa_finds_are_listed_and_nothing_is_served(cli):
+    code, out, _ = cli("bench", "--json")
+    assert code == 0
+    assert json.loads(out)["addresses"] == sorted(ResourceManager("").list_resources("?*"))
+    code, _, err = cli("bench", "--serve")
+    assert code == 2
+    assert "expected a bench file" in err
+
+
+def test_the_shipped_bench_of_real_instruments_says_of_each_that_it_is_not_there(cli, root):
+    code, out, _ = cli("bench", root / "instruments" / "keithley2450-dc2200.toml", "--json")
+    assert code == 3
+    document = json.loads(out)
+    for instrument in document["instruments"]:
+        assert instrument["identity"] is None
+        (problem,) = instrument["problems"]
+        assert instrument["address"] in problem
+        assert "\n" not in problem
