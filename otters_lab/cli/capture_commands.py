@@ -13,6 +13,7 @@ import typer
 from otters_lab.cli.show import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from otters_lab.core.provenance import Software
     from otters_lab.measurements.summary import Summary
     from otters_lab.workflows.tracing import Step
 
@@ -168,12 +169,10 @@ def _chain_lines(step: Step, indent: str) -> Iterator[str]:
     said = step.state if not step.reason else f"{step.state.upper()}: {step.reason}"
     yield f"{indent}{what}{kind} {step.path or step.name}: {said}"
     if header is not None:
-        made = header.software
-        revision = "no git revision" if made.revision is None else f"git {made.revision[:12]}"
-        changes = f" with changes {made.dirty[:12]}" if made.dirty else ""
         facts = {
             "uid": header.uid,
-            "made": f"{header.created_utc}, otters-lab {made.otters_lab}, {revision}{changes}",
+            "made": header.created_utc,
+            "code": _code(header.software),
             "origin": header.origin,
             "instruments": "; ".join(f"{role}: {identity}" for role, identity in header.instruments.items()),
             "seeds": ", ".join(f"{name} {seed}" for name, seed in header.seeds.items()),
@@ -182,6 +181,13 @@ def _chain_lines(step: Step, indent: str) -> Iterator[str]:
         yield from (f"{indent}    {name:12}{fact}" for name, fact in facts.items() if fact)
     for below in step.inputs:
         yield from _chain_lines(below, indent + "  ")
+
+
+def _code(made: Software) -> str:
+    """The code that made an artefact: without a git revision only its version is known."""
+    revision = "no git revision" if made.revision is None else f"git {made.revision}"
+    changes = f", with uncommitted changes (sha256 of the diff {made.dirty[:12]}...)" if made.dirty else ""
+    return f"otters-lab {made.otters_lab}, {revision}{changes}, Python {made.python}"
 
 
 def register(app: typer.Typer) -> None:

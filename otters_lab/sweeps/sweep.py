@@ -16,6 +16,7 @@ from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import reading_units
+from otters_lab.instruments.drivers.own import is_own, own_file
 from otters_lab.instruments.refusals import check_gate_pulse, check_limits
 from otters_lab.instruments.virtual.world import History
 from otters_lab.measurements.meta import CaptureMeta
@@ -26,6 +27,7 @@ from otters_lab.sweeps.before import RECOVERY_UNITS, Precondition, Recovery
 from otters_lab.sweeps.feed import Feed
 from otters_lab.sweeps.notify import Notifier
 from otters_lab.sweeps.plan import Plan, PlannedTrace
+from otters_lab.sweeps.recipe import Recipe
 from otters_lab.sweeps.runner import Answer, Steps, run_plan
 
 
@@ -248,7 +250,7 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, options: SweepO
         attributes=attributes,
         plan_digest=plan.digest,
         planned_traces=len(plan),
-        inputs=[*options.inputs, *_light_input(bench), *_read_inputs(plan, bench)],
+        inputs=[*options.inputs, *_light_input(bench), *read_inputs(plan.recipe, bench)],
         config={**model.model_dump(exclude={"budget"}), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": model.order.seed},
         command=command_line(),
@@ -273,9 +275,11 @@ def _light_input(bench: BenchFile) -> list[InputRef]:
     return [] if path is None or light is None else [reference(path, "light calibration", light.header.uid)]
 
 
-def _read_inputs(plan: Plan, bench: BenchFile) -> list[InputRef]:
-    """What people wrote, as it was read; the text stands in the capture too, for when a file was changed since."""
-    read = {"recipe": plan.recipe.files, "bench": bench.files}
-    return [
+def read_inputs(recipe: Recipe, bench: BenchFile) -> list[InputRef]:
+    """What people wrote and a sweep was run by, as it was read: recipe, bench file, a lab's own drivers."""
+    read = {"recipe": recipe.files, "bench": bench.files}
+    written = [
         InputRef(role=role, name=path.name, sha256=sha256) for role, files in read.items() for path, sha256 in files
     ]
+    own = [entry.driver for entry in bench.instruments.values() if is_own(entry.driver)]
+    return written + [reference(own_file(driver, bench.path.parent)[0], "driver") for driver in dict.fromkeys(own)]

@@ -17,8 +17,11 @@ from otters_lab.calibration.replay import RecordedLevels, recorded_levels
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
 from otters_lab.core.protocols import LevelReader
-from otters_lab.core.provenance import Header, new_header, reference, write_sidecar
+from otters_lab.core.provenance import Header, new_header, payload_digest, reference, write_sidecar
+from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import load_capture
+from otters_lab.sweeps.recipe import load_recipe
+from otters_lab.sweeps.sweep import read_inputs
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION
@@ -262,7 +265,7 @@ def evaluate_checkpoint(
         with bench_levels(*bench, calibration, levels, how.first_read_s) as reader:
             measured = outputs(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live)
         found = replace(found, logits={**found.logits, **measured.logits})
-        inputs += [reference(bench[0], "bench"), reference(bench[1], "recipe")]
+        inputs += read_inputs(load_recipe(bench[1]), load_bench(bench[0]))
     result = judge(found)
     if tolerance:
         model, ideal = calibration.device_model(), result.ttfs_ideal[result.metric]
@@ -287,10 +290,11 @@ def evaluate_checkpoint(
 
     if examples is not None:
         write_example_table(examples, found, header("examples"))
-    path, about = folder / "evaluation.json", header("evaluation")
+    path, record = folder / "evaluation.json", result.model_dump()
     if folder.is_file():
         path = folder.with_name(f"{folder.stem}.evaluation.json")
-    write_atomically(path, pretty_json({"header": about.model_dump(), **result.model_dump()}))
+    about = header("evaluation").model_copy(update={"payload_digest": payload_digest(record)})
+    write_atomically(path, pretty_json({"header": about.model_dump(), **record}))
     write_sidecar(path, about)
     return result
 
