@@ -28,6 +28,7 @@ from otters_lab.version import __version__
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
 SIDECAR = ".prov.json"
+FOLDER_RECORD = "otters.prov.json"  # in an artefact that is a folder
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -90,7 +91,7 @@ class Header(BaseModel):
         if not isinstance(record, dict) or "header_digest" not in record:
             return record
         if _digest_of_all_but(record, "header_digest") != record["header_digest"]:
-            raise ValueError("the header does not match its header_digest: it was altered")
+            raise ValueError("does not match its header_digest: it was altered")
         return {name: value for name, value in record.items() if name != "header_digest"}
 
 
@@ -244,4 +245,5 @@ def validated(model: type[Model], path: Path, record: object) -> Model:
     except ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"{model.__name__.lower()}: {place}: {first['msg']}") from None
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise DamagedFileError(path, ": ".join(filter(None, [model.__name__.lower(), place, said]))) from None

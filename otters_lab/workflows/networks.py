@@ -36,13 +36,9 @@ from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.device import NoiseConfig
 from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
 from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.workflows.conditions import IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels
-
-RUN_TO_RUN = "run-to-run"
-WITH_DEVICES = "run-to-run and device-to-device"
-REPLAYED = "replayed traces"
-IN_THE_LOOP = "device in the loop"
 
 
 def usable_calibration(path: Path) -> Calibration:
