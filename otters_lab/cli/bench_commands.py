@@ -94,10 +94,12 @@ def import_(
 
 
 def trust(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A driver of the workspace's own (Python).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A driver (Python), or a file whose [notify] runs a command.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Allow a workspace's own driver to run, as the file is now. Read it first."""
+    """Allow a workspace's own driver, or the [notify] command of a file, to run as the file is now. Read it first."""
     from otters_lab.core.consent import trust as allow
 
     digest = allow(file)

@@ -11,6 +11,7 @@ from typing import Any
 from otters_lab.core.clock import iso_utc
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.core.log import Bar, logger, progress
+from otters_lab.core.notify import Notifier
 from otters_lab.core.protocols import DecaySource, Trace, TraceKey
 from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.bench import Bench, open_bench
@@ -25,7 +26,6 @@ from otters_lab.measurements.spool import Spool, spool_path
 from otters_lab.sweeps.adaptive import WARNING, StopRule
 from otters_lab.sweeps.before import RECOVERY_UNITS, Precondition, Recovery
 from otters_lab.sweeps.feed import Feed
-from otters_lab.sweeps.notify import Notifier
 from otters_lab.sweeps.plan import Plan, PlannedTrace
 from otters_lab.sweeps.recipe import Recipe
 from otters_lab.sweeps.runner import Answer, Steps, run_plan
@@ -112,13 +112,15 @@ def run_sweep(
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
     if options.resume and (left := _if_complete(place, plan)):
         return SweepResult(capture, seal(place, capture), left, sum(left.values()))
-    notifier = Notifier(bench)
+    notifier = Notifier(bench.notify, bench.path)
     facts = {"chip": chip, "capture": str(capture), "planned": len(plan)}
     try:
         header, statuses, resumed_from = _run(plan, bench, chip, capture, options)
+    except _BudgetError as error:
+        notifier.tell("budget", {**facts, "detail": str(error)})
+        raise
     except BaseException as error:
-        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        notifier.tell("budget" if isinstance(error, _BudgetError) else outcome, {**facts, "detail": str(error)})
+        notifier.tell_of(error, facts)
         raise
     notifier.tell("finished", {**facts, "statuses": statuses})
     return SweepResult(capture, header, statuses, resumed_from)

@@ -47,9 +47,9 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
 
     source = read_toml(path)
     models: dict[str, type[StrictModel]] = {
+        "training configuration": TrainingConfig,  # before the bench: one that has [notify] alone is this
         "bench": BenchFile,
         "recipe": RecipeModel,
-        "training configuration": TrainingConfig,
         "import mapping": MappingFile,
         "task": TaskFile,
     }

@@ -16,6 +16,7 @@ from otters_lab.calibration.readers import SampledLevels
 from otters_lab.calibration.replay import RecordedLevels, recorded_levels
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
+from otters_lab.core.notify import Notifier
 from otters_lab.core.protocols import LevelReader
 from otters_lab.core.provenance import Header, new_header, payload_digest, reference, write_sidecar
 from otters_lab.instruments.benchfile import load_bench
@@ -29,6 +30,7 @@ from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
 from otters_lab.training.packed import pack, unpack
+from otters_lab.training.parallel import is_first
 from otters_lab.training.refit import LEARNING, OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated, tolerated
@@ -74,12 +76,13 @@ def train_on_calibration(
     """Trains a task with a calibration's run-to-run noise in the forward pass.
 
     data : folder of the task's data; teacher : pre-trained encoder; both over what the configuration says. `noise`
-    (KIND:SD, see `plain_noise`) takes the place of the calibration's, for comparison.
+    (KIND:SD, see `plain_noise`) takes the place of the calibration's, for comparison. Whom the configuration's
+    `[notify]` names is told how the run ended.
 
     Raises
     ------
     InputError, DamagedFileError, RefusedError
-        as `usable_calibration` and `train`.
+        as `usable_calibration`, `Notifier` and `train`.
     """
     model = usable_calibration(calibration_path).device_model()
     config = find_task(task).defaults()
@@ -94,7 +97,17 @@ def train_on_calibration(
     levels = 2**config.code.bits
     sampled = sampled_readers(model, levels, config.reading)[RUN_TO_RUN]
     reader = sampled if noise is None else plain_noise(noise, levels)
-    return train(task, reader, out, config, calibration_path)
+    notifier = Notifier(config.notify, config_path or Path())
+    facts = {"task": task, "checkpoint": str(out)}
+    try:
+        result = train(task, reader, out, config, calibration_path)
+    except BaseException as error:
+        if is_first():
+            notifier.tell_of(error, facts)
+        raise
+    if is_first():
+        notifier.tell("finished", {**facts, "metric": result.metric, "validation": result.stage_validation})
+    return result
 
 
 def refit_checkpoint(

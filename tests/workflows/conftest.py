@@ -33,6 +33,7 @@ BENCH = {
     'white = "1.78885 pA/sqrt(Hz)"': 'white = "0.1 pA/sqrt(Hz)"',
     'flicker_1Hz = "3.17177 pA/sqrt(Hz)"': 'flicker_1Hz = "0.1 pA/sqrt(Hz)"',
 }
+HOOK = "http://127.0.0.1:9/token-of-the-lab"  # nobody listens there
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +70,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made(measured: Path, base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, and a text network of one step on it, packed, both evaluated."""
+    """The same, and a text network of one step on it, packed, both evaluated. Its training could notify nobody."""
     from otters_lab.workflows.networks import evaluate_checkpoint, pack_checkpoint, train_on_calibration
 
     lab = tmp_path_factory.mktemp("made") / "lab"
@@ -78,9 +79,12 @@ def made(measured: Path, base: Path, texts: Path, tmp_path_factory: pytest.TempP
     schedule.write_text(
         "threads = 1\nbatch = 16\nmax_tokens = 16\n[teacher]\nsteps = 1\n"
         '[[stages]]\nname = "all"\nsteps = 1\nlr = 1e-3\nweights = true\nstates = true\nnoise = 1.0\n'
+        '[notify]\nwebhook_env = "LAB_HOOK"\n'
     )
     net, student = lab / "networks" / "net", lab / "networks" / "student.safetensors"
-    train_on_calibration("sst2", lab / "calibration" / "a1.json", net, schedule, data=texts, teacher=str(base))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LAB_HOOK", HOOK)
+        train_on_calibration("sst2", lab / "calibration" / "a1.json", net, schedule, data=texts, teacher=str(base))
     pack_checkpoint(net, student)
     evaluate_checkpoint(net, part="dev", runs=2)
     evaluate_checkpoint(student, part="dev", runs=2, data=texts, calibration_path=lab / "calibration" / "a1.json")
