@@ -81,13 +81,18 @@ def _export_crate(source: Path, out: Path, search: list[Path], as_json: bool) ->
 
 
 def trace(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A capture, calibration, export, or checkpoint folder.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any artefact of ours: a file, or the folder of a checkpoint.")
+    ],
     search: Annotated[
         list[Path] | None, typer.Option("--search", metavar="DIR", help="Look for inputs here too, and below.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Walk the provenance of a file back to the bench, and check every hash. Runs no code of a workspace."""
+    """Walk the provenance of a file back to the bench, and check every hash. Runs no code of a workspace.
+
+    Exit code 4 if a file is damaged or altered, 1 if one is not found. A lone file is checked by what stands in it.
+    """
     from otters_lab.workflows.tracing import trace_back
 
     chain = trace_back(file, search or ())

@@ -71,7 +71,7 @@ class RunStatusChoice(StrEnum):
     unfinished = "unfinished"
 
 
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to look, with all folders below.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")]
 Chip = Annotated[str | None, typer.Option("--chip", metavar="ID", help="Of this chip.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="DATE", help="Begun or made that day (UTC) or later.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="DATE", help="Begun or made that day or earlier.")]

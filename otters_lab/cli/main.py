@@ -20,6 +20,7 @@ from otters_lab.cli import (
     model_commands,
     sweep_command,
 )
+from otters_lab.cli.help import explain
 from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError, closest
 from otters_lab.version import __version__
 
@@ -44,6 +45,7 @@ light_commands.register(app)
 calibration_commands.register(app)
 model_commands.register(app)
 energy_command.register(app)
+explain(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,7 +76,7 @@ def run() -> NoReturn:
             signal.signal(number, signal.default_int_handler)
     try:
         # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
-        code = int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False, prog_name="otters-lab") or 0)
         if code == EXIT_INTERRUPTED:  # typer turns KeyboardInterrupt into it
             print("otters-lab: interrupted", file=sys.stderr)
     except OttersError as error:
