@@ -31,6 +31,9 @@ def export(
     search: Annotated[
         list[Path] | None, typer.Option("--search", metavar="DIR", help="With --ro-crate: look for inputs here too.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="URL", help="With --ro-crate: the licence of its contents.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a capture for other programs, or an artefact with its whole provenance. Nothing is overwritten.
@@ -43,9 +46,9 @@ def export(
     if ro_crate:
         if table:
             raise InputError("--table and --ro-crate exclude each other")
-        return _export_crate(source, out, search or [], as_json)
-    if search:
-        raise InputError("--search needs --ro-crate")
+        return _export_crate(source, out, search or [], licence, as_json)
+    if search or licence:
+        raise InputError("--search and --license need --ro-crate")
     from otters_lab.measurements.export import export_capture
 
     done = export_capture(source, out, table=table)
@@ -64,11 +67,11 @@ def export(
     return None
 
 
-def _export_crate(source: Path, out: Path, search: list[Path], as_json: bool) -> None:
+def _export_crate(source: Path, out: Path, search: list[Path], licence: str | None, as_json: bool) -> None:
     from otters_lab.core.errors import EXIT_SAYS_NO
     from otters_lab.workflows.crate import write_crate
 
-    done = write_crate(source, out, search)
+    done = write_crate(source, out, search, licence)
     if as_json:
         missing = [{"role": step.role, "name": step.name, "sha256": step.sha256} for step in done.missing]
         print_json({"crate": str(done.path), "files": done.files, "missing": missing})

@@ -85,7 +85,8 @@ HELP = {
         (
             "otters-lab export measurements/a1.h5 -o a1.parquet",
             "otters-lab export measurements/a1.h5 -o traces.csv --table",
-            "otters-lab export networks/digits --ro-crate -o digits.zip",
+            "otters-lab export networks/digits --ro-crate -o digits.zip \\\n"
+            "    --license https://spdx.org/licenses/CC-BY-4.0",
         ),
     ),
     "trace": Help(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import files_below, sha256_file
-from otters_lab.core.provenance import Header, Software
+from otters_lab.core.provenance import SIDECAR, Header, Software
+from otters_lab.training.checkpoint_files import PROVENANCE
 from otters_lab.workflows.crate_layout import Layout, lay_out_chain
 from otters_lab.workflows.tracing import Step, trace_back
 
@@ -46,10 +47,10 @@ class Crate:
     missing: list[Step]
 
 
-def write_crate(path: Path, out: Path, search: Sequence[Path] = ()) -> Crate:
+def write_crate(path: Path, out: Path, search: Sequence[Path] = (), licence: str | None = None) -> Crate:
     """Writes an artefact, and all that `trace` finds behind it, as the folder `out` (a zip file if it ends so).
 
-    Files that are not found are left out, and said in the crate.
+    Files that are not found are left out, and said in the crate. `licence`: that of its contents, an address or words.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def write_crate(path: Path, out: Path, search: Sequence[Path] = ()) -> Crate:
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _described(chain, layout).write(partial)
+        _described(chain, layout, licence).write(partial)
         for target, placed in layout.files.items():
             if sha256_file(partial / target) != placed.sha256:
                 raise DamagedFileError(placed.source, "was altered while it was copied")
@@ -98,7 +99,7 @@ def _zip(folder: Path, out: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _described(chain: Step, layout: Layout) -> Any:
+def _described(chain: Step, layout: Layout, licence: str | None) -> Any:
     """The crate, with an entity for every file and action."""
     from rocrate.rocrate import ROCrate
 
@@ -107,19 +108,30 @@ def _described(chain: Step, layout: Layout) -> Any:
     what = f"{chain.header.kind if chain.header else 'file'} {chain.name}"
     root["name"] = f"{what}, with what it was made from"
     root["description"] = _description(chain)
+    # A crate must state a licence, and only a person can give one.
+    name, said = (licence, "licence of the contents") if licence else ("no licence stated", "ask who made this")
+    address = licence if licence and licence.startswith(("https://", "http://")) else "#licence"
+    root["license"] = _add(crate, address, "CreativeWork", name=name, description=said)
     parts: dict[PurePosixPath, Any] = {}
     for target, placed in layout.files.items():
         properties = {
             "name": target.name,
+            "description": _what_it_is(target),
             "sha256": placed.sha256,
             "contentSize": str(placed.source.stat().st_size),
             "encodingFormat": _FORMATS.get(target.suffix, "application/octet-stream"),
         }
         parts[target] = crate.add_file(placed.source, Path(target), properties=properties)
-    done: dict[str, Any] = {}
-    main = _entity_of(crate, chain, layout, parts, done)
-    root["mainEntity"] = main
+    root["mainEntity"] = _entity_of(crate, chain, layout, parts, {})
+    root["mentions"] = crate.get_by_type("CreateAction")
     return crate
+
+
+def _what_it_is(target: PurePosixPath) -> str:
+    """Of a file that is part of another artefact; those that are one themselves say it later."""
+    if target.name.endswith(SIDECAR) and target.name != PROVENANCE:
+        return f"provenance of {target.name.removesuffix(SIDECAR)}, with its hash"
+    return f"part of {target.parent}"
 
 
 def _description(chain: Step) -> str:
@@ -146,19 +158,19 @@ def _entity_of(crate: Any, step: Step, layout: Layout, parts: dict[PurePosixPath
         entity["additionalProperty"] = _add(crate, f"#origin-{header.origin}", "PropertyValue", name="origin",
                                             value=header.origin)  # fmt: skip
     objects = [_entity_of(crate, below, layout, parts, done) for below in step.inputs]
+    command = {"description": " ".join(header.command)} if header.command else {}
     crate.add_action(
-        [_software(crate, header.software), *_instruments(crate, header)],
+        _one_or_all([_software(crate, header.software), *_instruments(crate, header)]),
         identifier=f"#made-{header.uid}",
-        object=objects,
-        result=[entity],
-        properties={
-            "name": _verb(header),
-            "endTime": header.created_utc,
-            "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
-            **({"description": " ".join(header.command)} if header.command else {}),
-        },
+        object=_one_or_all(objects),
+        result=entity,
+        properties={"name": _verb(header), "endTime": header.created_utc, **command},
     )
     return entity
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 def _verb(header: Header) -> str:
@@ -196,8 +208,13 @@ def _software(crate: Any, made: Software) -> Any:
         softwareVersion=made.otters_lab,
         description=revision,
         softwareRequirements=[f"Python {made.python}", *(f"{name} {said}" for name, said in made.packages.items())],
-        **({} if made.revision is None else {"version": made.revision}),
+        **({} if made.revision is None else _of_revision(made.revision)),
     )
+
+
+def _of_revision(revision: str) -> dict[str, str]:
+    """A git revision, and its Software Heritage identifier, which follows from it."""
+    return {"version": revision, "url": f"https://identifiers.org/swh:1:rev:{revision}"}
 
 
 def _instruments(crate: Any, header: Header) -> list[Any]:

@@ -21,6 +21,7 @@ from otters_lab.measurements.spool import Spool, spool_path
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import read_inputs
 from otters_lab.workflows.artefacts import checked_header
+from otters_lab.workflows.checking import check_file
 from otters_lab.workflows.tracing import Step, trace_back
 
 
@@ -127,6 +128,18 @@ def test_a_lone_artefact_vouches_for_every_byte_of_itself(chain: Path, name: str
             assert checked_header(artefact) is None  # it no longer says that it is ours, and is bad input
         except DamagedFileError:
             continue
+
+
+def test_checking_sees_what_tracing_sees(chain: Path) -> None:
+    student, evaluation = chain / "networks" / "student.safetensors", chain / "networks" / "student.evaluation.json"
+    assert check_file(student, None) == {"kind": "packed student", "summary": "task sst2, its seal matches"}
+    assert check_file(evaluation, None)["kind"] == "evaluation"
+    for path in (student, evaluation):
+        sidecar_path(path).unlink()
+        data, rng = path.read_bytes(), random.Random(path.name)
+        path.write_bytes(altered(data, len(data) // 2, rng))
+        with pytest.raises(DamagedFileError):
+            check_file(path, None)
 
 
 def test_an_altered_calibration_is_told_although_the_checkpoint_holds_an_intact_copy(chain: Path) -> None:
