@@ -16,9 +16,9 @@ from otters_lab.calibration.model import PARAMETERS, DeviceModel
 from otters_lab.calibration.noise import ReadNoise
 from otters_lab.calibration.spread import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
-from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
+from otters_lab.core.files import pretty_json, read_json, write_atomically
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, check_sidecar, validated, write_sidecar
+from otters_lab.core.provenance import Header, check_sidecar, payload_digest, validated, write_sidecar
 
 Matrix = list[list[float | None]]
 
@@ -312,7 +312,7 @@ def _rounded_any(value: Any) -> Any:
 
 def write_calibration(path: Path, calibration: Calibration) -> Calibration:
     """Writes the file and its sidecar; returns the calibration with its payload digest filled in."""
-    digest = _digest(calibration.model_dump(mode="json"))
+    digest = payload_digest(calibration.model_dump(mode="json"))
     sealed = calibration.model_copy(update={"header": calibration.header.model_copy(update={"payload_digest": digest})})
     write_atomically(path, pretty_json(sealed.model_dump(mode="json")))
     write_sidecar(path, sealed.header)
@@ -346,10 +346,6 @@ def calibration_from(path: Path, record: Any) -> Calibration:
     header = record.get("header") if isinstance(record, dict) else None
     if not isinstance(header, dict) or header.get("kind") != "calibration":
         raise InputError("is not a calibration", file=path, expected="a file written by `otters-lab fit`")
-    if _digest(record) != header.get("payload_digest"):
+    if payload_digest(record) != header.get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered after the fit")
     return validated(Calibration, path, record)
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return sha256_bytes(canonical_json({key: value for key, value in record.items() if key != "header"}))

@@ -31,8 +31,10 @@ def init(
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Bench, recipe, capture, calibration ...")],
-    bench: Annotated[Path | None, typer.Option("--bench", help="Hold recipes against this bench's limits.")] = None,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Bench, recipe, capture, calibration ...")],
+    bench: Annotated[
+        Path | None, typer.Option("--bench", metavar="B", help="Hold recipes against this bench's limits.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Validate files of any kind of ours. Touches no instrument and runs no code from a workspace."""
@@ -47,16 +49,25 @@ def check(
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="PyMeasure CSV, any CSV, or captures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="PyMeasure CSV, any CSV, or captures.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="CAPTURE", help="The capture to write (.h5).")],
     chip: Annotated[str | None, typer.Option("--chip", metavar="ID", help="Chip, if the files do not name it.")] = None,
-    device: Annotated[int | None, typer.Option("--device", help="All files are this one device.")] = None,
+    device: Annotated[int | None, typer.Option("--device", metavar="N", help="All files are this one device.")] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="A remark kept in the capture.")] = "",
-    time_column: Annotated[str | None, typer.Option("--time", help='Time column, like "t (s)".')] = None,
-    current_column: Annotated[str | None, typer.Option("--current", help='Current column, like "I (A)".')] = None,
-    light_column: Annotated[str | None, typer.Option("--light", help='Light column, like "VL (V)".')] = None,
+    time_column: Annotated[
+        str | None, typer.Option("--time", metavar="COLUMN", help='Time column, like "t (s)".')
+    ] = None,
+    current_column: Annotated[
+        str | None, typer.Option("--current", metavar="COLUMN", help='Current column, like "I (A)".')
+    ] = None,
+    light_column: Annotated[
+        str | None, typer.Option("--light", metavar="COLUMN", help='Light column, like "VL (V)".')
+    ] = None,
     line_frequency: Annotated[
-        str | None, typer.Option("--line-frequency", help='Mains frequency, "50 Hz": gives apertures from NPLC.')
+        str | None,
+        typer.Option(
+            "--line-frequency", metavar="FREQUENCY", help='Mains frequency, "50 Hz": gives apertures from NPLC.'
+        ),
     ] = None,
     mapping: Annotated[
         Path | None, typer.Option("--mapping", metavar="TOML", help="What the columns are, and what no file says.")
@@ -94,10 +105,12 @@ def import_(
 
 
 def trust(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A driver of the workspace's own (Python).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A driver (Python), or a file whose [notify] runs a command.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Allow a workspace's own driver to run, as the file is now. Read it first."""
+    """Allow a workspace's own driver, or the [notify] command of a file, to run as the file is now. Read it first."""
     from otters_lab.core.consent import trust as allow
 
     digest = allow(file)

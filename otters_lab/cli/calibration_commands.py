@@ -39,12 +39,14 @@ _LAW_HELP = "Curvature free (auto, unified), held to a KWW, none (power); exp, b
 
 
 def fit(
-    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="Sealed captures; several are pooled.")],
+    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE", help="Sealed captures; several are pooled.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="CALIBRATION", help="The calibration (.json).")],
-    window: Annotated[str | None, typer.Option("--window", help='The window W, like "1 s".')] = None,
+    window: Annotated[str | None, typer.Option("--window", metavar="TIME", help='The window W, like "1 s".')] = None,
     law: Annotated[LawChoice, typer.Option("--law", help=_LAW_HELP)] = LawChoice.auto,
-    point: Annotated[int | None, typer.Option("--point", help="Use this setting of the sweep alone.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help=_WORKERS_HELP)] = None,
+    point: Annotated[
+        int | None, typer.Option("--point", metavar="N", help="Use this setting of the sweep alone.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help=_WORKERS_HELP)] = None,
     dask: Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help=_DASK_HELP)] = None,
     as_json: JsonOption = False,
 ) -> None:

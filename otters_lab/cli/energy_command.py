@@ -29,7 +29,7 @@ def _choice(name: str, words: str, metavar: str | None = None) -> Any:
 
 def energy(
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A trained checkpoint, or a packed student.")
+        Path | None, typer.Argument(metavar="DIR", help="A trained checkpoint, or a packed student.")
     ] = None,
     preset: Annotated[
         str | None,

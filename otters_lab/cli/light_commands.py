@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def lightcal(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE...", help="CSV recordings of drive and power: repeats.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="CSV recordings of drive and power: repeats.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="CAL", help="The light calibration to write (.json).")
@@ -25,18 +25,32 @@ def lightcal(
     area: Annotated[
         str | None, typer.Option("--area", metavar="AREA", help='Area of the light\'s spot, "100 um^2".')
     ] = None,
-    wavelength: Annotated[str | None, typer.Option("--wavelength", help='"455 nm", if the files do not say.')] = None,
-    meter: Annotated[str | None, typer.Option("--meter", help="The power meter, if the files do not say.")] = None,
+    wavelength: Annotated[
+        str | None, typer.Option("--wavelength", metavar="LENGTH", help='"455 nm", if the files do not say.')
+    ] = None,
+    meter: Annotated[
+        str | None, typer.Option("--meter", metavar="NAME", help="The power meter, if the files do not say.")
+    ] = None,
     bench: Annotated[
         Path | None, typer.Option("--bench", metavar="B", help="Sweep with this bench's power meter instead of files.")
     ] = None,
     drives: Annotated[
-        str | None, typer.Option("--drives", help='With --bench: "0.5 V:5 V:10" (first:last:how many), "1 V,2 V,5 V".')
+        str | None,
+        typer.Option(
+            "--drives", metavar="VOLTAGES", help='With --bench: "0.5 V:5 V:10" (first:last:how many), "1 V,2 V,5 V".'
+        ),
     ] = None,
-    width: Annotated[str | None, typer.Option("--width", help='With --bench: length of a pulse, "200 ms".')] = None,
-    repeats: Annotated[int | None, typer.Option("--repeats", help="With --bench: how often, 3 if not given.")] = None,
+    width: Annotated[
+        str | None, typer.Option("--width", metavar="TIME", help='With --bench: length of a pulse, "200 ms".')
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", metavar="N", help="With --bench: how often, 3 if not given.")
+    ] = None,
     rest: Annotated[
-        str | None, typer.Option("--rest", help="With --bench: dark after a pulse; as long as it, or what duty asks.")
+        str | None,
+        typer.Option(
+            "--rest", metavar="TIME", help="With --bench: dark after a pulse; as long as it, or what duty asks."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --bench: show drives, limits and duration, measure nothing.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -15,10 +16,12 @@ from otters_lab.cli import (
     capture_commands,
     energy_command,
     light_commands,
+    listing_commands,
     model_commands,
     sweep_command,
 )
-from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
+from otters_lab.cli.help import explain
+from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError, closest
 from otters_lab.version import __version__
 
 app = typer.Typer(
@@ -36,11 +39,13 @@ app = typer.Typer(
 bench_commands.register(app)
 bench_command.register(app)
 sweep_command.register(app)
+listing_commands.register(app)
 capture_commands.register(app)
 light_commands.register(app)
 calibration_commands.register(app)
 model_commands.register(app)
 energy_command.register(app)
+explain(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +76,7 @@ def run() -> NoReturn:
             signal.signal(number, signal.default_int_handler)
     try:
         # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
-        code = int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False, prog_name="otters-lab") or 0)
         if code == EXIT_INTERRUPTED:  # typer turns KeyboardInterrupt into it
             print("otters-lab: interrupted", file=sys.stderr)
     except OttersError as error:
@@ -98,13 +103,21 @@ def _red_if_unknown(line: str) -> str:
 def _unforeseen(error: Exception, debug: bool) -> int:
     """Usage errors of the command line, and what nobody foresaw: still one line."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        print(f"otters-lab: {error.format_message()}", file=sys.stderr)
+        print(f"otters-lab: {_with_suggestion(error.format_message())}", file=sys.stderr)
         return int(error.exit_code)
     if debug:
         raise error
     kind = type(error).__name__
     print(f"otters-lab: internal error: {kind}: {error} (run again with --debug for the traceback)", file=sys.stderr)
     return 1
+
+
+def _with_suggestion(message: str) -> str:
+    """A usage error of click; where one of several words was asked for, with the nearest of them."""
+    message = message.replace("Value error, ", "")
+    found = re.search(r"'([^']*)' is not one of (.+)", message)
+    near = closest(found[1], re.findall(r"'([^']*)'", found[2])) if found else None
+    return f'{message} (did you mean "{near}"?)' if near else message
 
 
 if __name__ == "__main__":

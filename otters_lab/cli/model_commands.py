@@ -54,12 +54,12 @@ _TASKS_HELP = (
 def train(
     calibration: Annotated[Path, typer.Option("--calibration", metavar="C", help="Device model (.json).")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the checkpoint goes.")],
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help=_TASKS_HELP)] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help=_TASKS_HELP)] = None,
     start: Annotated[
         Path | None,
         typer.Option("--from", metavar="DIR", help="Refit this trained network to the calibration's chip instead."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Of a refit.", min=1)] = 300,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of a refit.", min=1)] = 300,
     weights: Annotated[bool, typer.Option("--weights", help="A refit learns weights too, not scales alone.")] = False,
     config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data.")] = None,
@@ -138,7 +138,7 @@ def ablate(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", metavar="C", help="Other devices than it was trained on.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Further steps of each arm.", min=1)] = 500,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Further steps of each arm.", min=1)] = 500,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds 0 to N - 1.", min=1)] = 1,
     noise: Annotated[
@@ -231,7 +231,7 @@ def evaluate(
         float, typer.Option("--noise", metavar="R", help="Multiple of the calibration's sd.", min=0)
     ] = 1.0,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Draws of devices and noise.", min=1)] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the draws.", min=0)] = 0,
     sampler: Annotated[
         SamplerChoice | None, typer.Option("--sampler", help="Gaussian runs or recorded ones; default as trained.")
     ] = None,
@@ -315,7 +315,7 @@ def pack(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's workspace goes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo's workspace goes.")] = Path("demo"),
     as_json: JsonOption = False,
 ) -> None:
     """The whole road on the virtual bench: sweep, fit, train, evaluate, energy. About two minutes."""

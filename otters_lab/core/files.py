@@ -108,3 +108,17 @@ def read_json(path: Path) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise DamagedFileError(path, f"is not JSON ({error})") from None
+
+
+def check_form(path: Path) -> None:
+    """Holds a JSON file that `pretty_json` wrote against that form: no byte of it is without meaning.
+
+    Raises
+    ------
+    InputError
+        if there is no such file.
+    DamagedFileError
+        if it is laid out otherwise, by a space, a line end or the writing of a number.
+    """
+    if read_bytes(path) != pretty_json(read_json(path)):
+        raise DamagedFileError(path, "is not laid out as it was written: reformatted or altered since")

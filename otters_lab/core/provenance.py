@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from otters_lab.core.clock import Clock, SystemClock, iso_utc
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.files import (
+    canonical_json,
     pretty_json,
     read_json,
     sha256_bytes,
@@ -26,6 +28,7 @@ from otters_lab.version import __version__
 Origin = Literal["measured", "replayed", "synthetic", "imported"]
 
 SIDECAR = ".prov.json"
+FOLDER_RECORD = "otters.prov.json"  # in an artefact that is a folder
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,7 +60,10 @@ class Software(BaseModel):
 
 
 class Header(BaseModel):
-    """The provenance header that every artefact carries (schema version 1)."""
+    """The provenance header that every artefact carries (schema version 1).
+
+    `payload_digest` is of what it heads, `header_digest` of the rest of the header; files written before had no such.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: Literal[1] = 1
@@ -72,6 +78,33 @@ class Header(BaseModel):
     seeds: dict[str, int] = Field(default_factory=dict)
     command: list[str] = Field(default_factory=list)
     payload_digest: str = ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def header_digest(self) -> str:
+        """SHA-256 of all other entries, as they are written."""
+        return _digest_of_all_but(self.model_dump(exclude={"header_digest"}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_as_written(cls, record: Any) -> Any:
+        if not isinstance(record, dict) or "header_digest" not in record:
+            return record
+        if _digest_of_all_but(record, "header_digest") != record["header_digest"]:
+            raise ValueError("does not match its header_digest: it was altered")
+        return {name: value for name, value in record.items() if name != "header_digest"}
+
+
+def payload_digest(record: Mapping[str, Any]) -> str:
+    """The digest of a JSON artefact's payload: of all its entries but the header."""
+    return _digest_of_all_but(record, "header")
+
+
+def _digest_of_all_but(record: Mapping[str, Any], left_out: str = "") -> str:
+    kept = {name: value for name, value in record.items() if name != left_out}
+    return sha256_bytes(
+        canonical_json(json.loads(json.dumps(kept)))
+    )  # of what is read back: keys are text, lists lists
 
 
 def new_header(kind: str, *, clock: Clock | None = None, command: list[str] | None = None, **parts: Any) -> Header:
@@ -173,6 +206,21 @@ def check_sidecar(path: Path) -> str | None:
     return actual
 
 
+def sidecar_header(path: Path) -> Header:
+    """The header in the sidecar of a file.
+
+    Raises
+    ------
+    DamagedFileError
+        if it is none.
+    """
+    beside = sidecar_path(path)
+    record = read_json(beside)
+    if not isinstance(record, dict):
+        raise DamagedFileError(beside, "is not a provenance record")
+    return parse_header(beside, {key: value for key, value in record.items() if key != "file_sha256"})
+
+
 def parse_header(path: Path, record: object) -> Header:
     """A header read back from an artefact.
 
@@ -197,4 +245,5 @@ def validated(model: type[Model], path: Path, record: object) -> Model:
     except ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"{model.__name__.lower()}: {place}: {first['msg']}") from None
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise DamagedFileError(path, ": ".join(filter(None, [model.__name__.lower(), place, said]))) from None

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from otters_lab.core.errors import InputError
+from otters_lab.core.notify import NotifyTable
 from otters_lab.core.quantity import Hertz, format_quantity
 from otters_lab.core.tomlfile import StrictModel, TomlText, load_model, read_toml
 from otters_lab.instruments.benchtables import (
@@ -16,7 +17,6 @@ from otters_lab.instruments.benchtables import (
     LightEntry,
     Limits,
     MeterEntry,
-    NotifyTable,
     Safety,
     SwitchEntry,
     Sync,

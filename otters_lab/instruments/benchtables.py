@@ -236,19 +236,3 @@ class Safety(StrictModel):
     """
 
     off: list[str] = Field(default_factory=lambda: list(OFF_ORDER))
-
-
-class NotifyTable(StrictModel):
-    """Who is told when a sweep has ended. `command`: a program and its arguments, given the facts as JSON on its
-    standard input, after ``otters-lab trust`` of the bench file. `webhook_env`: the environment variable that holds the
-    address they are posted to, since an address may be a secret.
-    """
-
-    command: Annotated[list[str], Field(min_length=1)] | None = None
-    webhook_env: str | None = None
-
-    @model_validator(mode="after")
-    def _somebody(self) -> NotifyTable:
-        if self.command is None and self.webhook_env is None:
-            raise ValueError("neither command nor webhook_env is given")
-        return self

@@ -14,9 +14,9 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from otters_lab.core.errors import DamagedFileError, InputError
-from otters_lab.core.files import canonical_json, pretty_json, read_json, sha256_bytes, write_atomically
+from otters_lab.core.files import pretty_json, read_json, write_atomically
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, check_sidecar, validated, write_sidecar
+from otters_lab.core.provenance import Header, check_sidecar, payload_digest, validated, write_sidecar
 from otters_lab.core.quantity import format_quantity, parse_quantity
 
 KIND = "light calibration"
@@ -180,7 +180,9 @@ def parse_area(text: str) -> float:
 
 def write_light_calibration(path: Path, calibration: LightCalibration) -> LightCalibration:
     """Writes the file and its sidecar; returns the calibration with its payload digest filled in."""
-    header = calibration.header.model_copy(update={"payload_digest": _digest(calibration.model_dump(mode="json"))})
+    header = calibration.header.model_copy(
+        update={"payload_digest": payload_digest(calibration.model_dump(mode="json"))}
+    )
     sealed = calibration.model_copy(update={"header": header})
     write_atomically(path, pretty_json(sealed.model_dump(mode="json")))
     write_sidecar(path, header)
@@ -201,11 +203,7 @@ def read_light_calibration(path: Path) -> LightCalibration:
     header = record.get("header") if isinstance(record, dict) else None
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise InputError("is not a light calibration", file=path, expected="a file written by `otters-lab lightcal`")
-    if _digest(record) != header.get("payload_digest"):
+    if payload_digest(record) != header.get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered")
     check_sidecar(path)
     return validated(LightCalibration, path, record)
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return sha256_bytes(canonical_json({key: value for key, value in record.items() if key != "header"}))

@@ -15,7 +15,7 @@ import xarray as xr
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_json, sha256_file
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, parse_header, sidecar_path
+from otters_lab.core.provenance import Header, parse_header, sidecar_header, sidecar_path
 from otters_lab.measurements.digest import dataset_digest
 from otters_lab.measurements.layout import FORMAT, PER_TRACE, SAMPLED, SCHEMA_VERSION
 from otters_lab.measurements.seal_line import check_seal_line, has_seal_line
@@ -239,11 +239,8 @@ def _header(path: Path, dataset: xr.Dataset) -> Header:
 
 def _check_payload(path: Path, dataset: xr.Dataset, header: Header) -> None:
     beside = sidecar_path(path)
-    if beside.exists():
-        record = read_json(beside)
-        record.pop("file_sha256", None)
-        if record != header.model_dump():
-            raise DamagedFileError(beside, f"is not the header that stands in {path.name}")
+    if beside.exists() and sidecar_header(path) != header:
+        raise DamagedFileError(beside, f"is not the header that stands in {path.name}")
     digest = dataset_digest(dataset)
     if digest != header.payload_digest:
         known = f"{header.payload_digest[:12]}... in its header"

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -52,10 +52,6 @@ class Summary:
     statuses: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """For --json and for the index."""
-        return asdict(self)
 
 
 def summarise(path: Path, name: str) -> Summary:

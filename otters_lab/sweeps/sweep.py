@@ -11,11 +11,13 @@ from typing import Any
 from otters_lab.core.clock import iso_utc
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.core.log import Bar, logger, progress
+from otters_lab.core.notify import Notifier
 from otters_lab.core.protocols import DecaySource, Trace, TraceKey
 from otters_lab.core.provenance import Header, InputRef, command_line, reference
 from otters_lab.instruments.bench import Bench, open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.instruments.conditions import reading_units
+from otters_lab.instruments.drivers.own import is_own, own_file
 from otters_lab.instruments.refusals import check_gate_pulse, check_limits
 from otters_lab.instruments.virtual.world import History
 from otters_lab.measurements.meta import CaptureMeta
@@ -24,8 +26,8 @@ from otters_lab.measurements.spool import Spool, spool_path
 from otters_lab.sweeps.adaptive import WARNING, StopRule
 from otters_lab.sweeps.before import RECOVERY_UNITS, Precondition, Recovery
 from otters_lab.sweeps.feed import Feed
-from otters_lab.sweeps.notify import Notifier
 from otters_lab.sweeps.plan import Plan, PlannedTrace
+from otters_lab.sweeps.recipe import Recipe
 from otters_lab.sweeps.runner import Answer, Steps, run_plan
 
 
@@ -110,13 +112,15 @@ def run_sweep(
         raise InputError("the spool of an unfinished sweep stands here; go on with --resume", file=place)
     if options.resume and (left := _if_complete(place, plan)):
         return SweepResult(capture, seal(place, capture), left, sum(left.values()))
-    notifier = Notifier(bench)
+    notifier = Notifier(bench.notify, bench.path)
     facts = {"chip": chip, "capture": str(capture), "planned": len(plan)}
     try:
         header, statuses, resumed_from = _run(plan, bench, chip, capture, options)
+    except _BudgetError as error:
+        notifier.tell("budget", {**facts, "detail": str(error)})
+        raise
     except BaseException as error:
-        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        notifier.tell("budget" if isinstance(error, _BudgetError) else outcome, {**facts, "detail": str(error)})
+        notifier.tell_of(error, facts)
         raise
     notifier.tell("finished", {**facts, "statuses": statuses})
     return SweepResult(capture, header, statuses, resumed_from)
@@ -248,7 +252,7 @@ def _meta(plan: Plan, bench: BenchFile, open_: Bench, chip: str, options: SweepO
         attributes=attributes,
         plan_digest=plan.digest,
         planned_traces=len(plan),
-        inputs=[*options.inputs, *_light_input(bench), *_read_inputs(plan, bench)],
+        inputs=[*options.inputs, *_light_input(bench), *read_inputs(plan.recipe, bench)],
         config={**model.model_dump(exclude={"budget"}), "timing": [asdict(timing) for timing in plan.timings(bench)]},
         seeds={"order": model.order.seed},
         command=command_line(),
@@ -273,9 +277,11 @@ def _light_input(bench: BenchFile) -> list[InputRef]:
     return [] if path is None or light is None else [reference(path, "light calibration", light.header.uid)]
 
 
-def _read_inputs(plan: Plan, bench: BenchFile) -> list[InputRef]:
-    """What people wrote, as it was read; the text stands in the capture too, for when a file was changed since."""
-    read = {"recipe": plan.recipe.files, "bench": bench.files}
-    return [
+def read_inputs(recipe: Recipe, bench: BenchFile) -> list[InputRef]:
+    """What people wrote and a sweep was run by, as it was read: recipe, bench file, a lab's own drivers."""
+    read = {"recipe": recipe.files, "bench": bench.files}
+    written = [
         InputRef(role=role, name=path.name, sha256=sha256) for role, files in read.items() for path, sha256 in files
     ]
+    own = [entry.driver for entry in bench.instruments.values() if is_own(entry.driver)]
+    return written + [reference(own_file(driver, bench.path.parent)[0], "driver") for driver in dict.fromkeys(own)]

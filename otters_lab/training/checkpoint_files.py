@@ -6,11 +6,26 @@ from pathlib import Path
 
 from otters_lab.core.errors import DamagedFileError
 from otters_lab.core.files import canonical_json, read_json, sha256_bytes, sha256_file
-from otters_lab.core.provenance import Header, parse_header
+from otters_lab.core.provenance import FOLDER_RECORD, Header, parse_header
 
 CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
-TEACHER, LOG, PROVENANCE, RUNNING = "teacher", "training.jsonl", "otters.prov.json", ".running"
+TEACHER, LOG, PROVENANCE, RUNNING = "teacher", "training.jsonl", FOLDER_RECORD, ".running"
+
+
+def recorded_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a checkpoint's record names, by its name; the record itself is not among them.
+
+    Raises
+    ------
+    DamagedFileError
+        if there is no such list.
+    """
+    record = read_json(folder / PROVENANCE)
+    files = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(files, dict):
+        raise DamagedFileError(folder / PROVENANCE, "has no list of files")
+    return {str(name): str(sha256) for name, sha256 in files.items()}
 
 
 def check_files(folder: Path) -> Header:

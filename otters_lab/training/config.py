@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from otters_lab.core.notify import NotifyTable
 from otters_lab.core.tomlfile import StrictModel, load_model, read_toml
 from otters_lab.ttfs.convert import CodeConfig
 
@@ -111,7 +112,9 @@ def _stages() -> list[StageConfig]:
 
 
 class TrainingConfig(StrictModel):
-    """Everything that decides a training run, besides the task and the device."""
+    """Everything that decides a training run, besides the task and the device; and who is told when it has ended, which
+    no record of the run holds.
+    """
 
     seed: int = Field(0, ge=0)
     threads: int = Field(1, ge=1)  # of torch; more than one does not pay at this size, and changes the last digits
@@ -129,6 +132,7 @@ class TrainingConfig(StrictModel):
     reading: ReadingConfig = ReadingConfig()
     teacher: TeacherConfig = TeacherConfig()
     stages: list[StageConfig] = Field(default_factory=_stages, min_length=1)
+    notify: NotifyTable | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _ends_whole(self) -> TrainingConfig:

@@ -20,10 +20,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_file, write_atomically
-from otters_lab.core.provenance import Header
+from otters_lab.core.provenance import Header, write_sidecar
 from otters_lab.training.base_models import find_base
 from otters_lab.training.checkpoint import Checkpoint, Section, SiteList
 from otters_lab.training.measure import logits
+from otters_lab.training.packed_file import ABOUT, SEAL, UNSEALED, read_packed, sealed
 from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.functional import weight_scale, weight_signs
@@ -59,15 +60,17 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
         if same is None or same.shape != tensor.shape or not torch.equal(same.to(tensor.dtype), tensor):
             kept[name] = tensor.contiguous()
     kept |= {_ANSWERS + part: found.contiguous() for part, found in answers.items()}
+    header = _without_paths(checkpoint.header)
     about = {
         "section": checkpoint.section.model_dump(),
-        "header": _without_paths(checkpoint.header).model_dump(),
+        "header": header.model_dump(),
         "sites": [site.model_dump() for site in checkpoint.sites],
         "base": base,
         "base_sha256": sha256_file(weights),
     }
-    packed = tensors_to_bytes(kept, metadata={"otters_packed": json.dumps(about)})
+    packed = sealed(tensors_to_bytes(kept, metadata={ABOUT: json.dumps(about), SEAL: UNSEALED}))
     write_atomically(path, packed)
+    write_sidecar(path, header)
     return len(packed)
 
 
@@ -87,15 +90,13 @@ def unpack(path: Path) -> Checkpoint:
     InputError
         if its base is not there, or is another one.
     DamagedFileError
-        if the file does not hold a packed student.
+        if the file does not hold a packed student, or was altered.
     """
-    data = read_bytes(path)
+    packed = read_packed(path)
+    about = packed.about
     try:
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["otters_packed"])
-        section = Section.model_validate(about["section"])
-        header, sites = Header.model_validate(about["header"]), SiteList(sites=about["sites"]).sites
-        kept = tensors_from_bytes(data)
+        section, sites = Section.model_validate(about["section"]), SiteList(sites=about["sites"]).sites
+        kept = tensors_from_bytes(packed.data)
     except (KeyError, ValueError, TypeError) as error:
         raise DamagedFileError(path, f"is not a packed student: {error}") from None
     weights = _base_file(about["base"])
@@ -115,7 +116,7 @@ def unpack(path: Path) -> Checkpoint:
             state[name] = kept[name] if name in kept else shared[_bare(model, name)].to(tensor.dtype)
     model.load_state_dict(state)
     answers = {part: kept[_ANSWERS + part] for part in _ANSWERED}
-    return Checkpoint(path, section, model.eval(), None, sites, None, header, answers)
+    return Checkpoint(path, section, model.eval(), None, sites, None, packed.header, answers)
 
 
 def _latent(bits: Tensor, scale: Tensor, shape: torch.Size, per: Any) -> Tensor:

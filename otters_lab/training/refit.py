@@ -95,6 +95,7 @@ def refit(
         inputs=[reference(checkpoint.record, "checkpoint", checkpoint.header.uid), told],
         config={
             "task": task.name,
+            "metric": task.metrics[0],
             **config.model_dump(),
             "refit": {"scores": {name: one.model_dump() for name, one in found.items()}, "seconds": seconds},
         },

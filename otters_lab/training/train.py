@@ -116,7 +116,7 @@ def train(
                 "checkpoint",
                 inputs=[ref for ref, _ in made_from],
                 origin=next((origin for _, origin in made_from if origin), None),
-                config=settings,
+                config={**settings, "metric": task.metrics[0]},
                 seeds={"training": config.seed},
                 command=command,
             )

@@ -9,6 +9,8 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.files import read_json
 from otters_lab.core.provenance import SIDECAR, check_sidecar
 from otters_lab.core.tomlfile import StrictModel, TomlText, read_toml
+from otters_lab.training.packed_file import is_packed, is_sealed
+from otters_lab.workflows.artefacts import checked_header
 
 
 def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
@@ -31,9 +33,18 @@ def check_file(path: Path, bench: Path | None) -> dict[str, Any]:
         return _check_json(path)
     if path.suffix in (".h5", ".spool"):
         return _check_capture(path)
+    if is_packed(path):
+        header = checked_header(path)
+        assert header is not None
+        seal = "its seal matches" if is_sealed(path) else "without a seal"
+        return {"kind": "packed student", "summary": f"task {header.config['task']}, {seal}"}
     if not path.exists():
         raise InputError("no such file", file=path)
-    raise InputError("cannot tell what this is", file=path, expected=".toml, .json, .h5, .spool or a checkpoint folder")
+    raise InputError(
+        "cannot tell what this is",
+        file=path,
+        expected=".toml, .json, .h5, .spool, a checkpoint folder or a packed student",
+    )
 
 
 def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
@@ -47,9 +58,9 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
 
     source = read_toml(path)
     models: dict[str, type[StrictModel]] = {
+        "training configuration": TrainingConfig,  # before the bench: one that has [notify] alone is this
         "bench": BenchFile,
         "recipe": RecipeModel,
-        "training configuration": TrainingConfig,
         "import mapping": MappingFile,
         "task": TaskFile,
     }
@@ -104,7 +115,7 @@ def _check_json(path: Path) -> dict[str, Any]:
     record = read_json(path)
     header = record.get("header") if isinstance(record, dict) else None
     if isinstance(header, dict) and header.get("kind") == "evaluation":
-        check_sidecar(path)
+        checked_header(path)
         return {"kind": "evaluation", "summary": f"of checkpoint {header['config']['checkpoint']}"}
     if isinstance(header, dict) and header.get("kind") == "light calibration":
         light = read_light_calibration(path)

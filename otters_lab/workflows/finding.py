@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otters_lab.core.files import files_below, sha256_file
-from otters_lab.core.provenance import SIDECAR, InputRef
+from otters_lab.core.provenance import SIDECAR, InputRef, sidecar_path
 from otters_lab.training.checkpoint_files import PROVENANCE
 from otters_lab.workflows.workspace import FOLDERS
 
@@ -17,10 +17,10 @@ _WORKSPACE = (*FOLDERS, "networks")
 
 
 class Found(NamedTuple):
-    """A file whose hash is the recorded one; or `altered`: one that bears the name, or the uid, with another hash."""
+    """A file whose hash is the recorded one; and what was that file once, by its name or sidecar, and is not now."""
 
     path: Path | None
-    altered: Path | None = None
+    altered: Sequence[Path] = ()
 
 
 class Finder:
@@ -35,25 +35,22 @@ class Finder:
     def find(self, wanted: InputRef) -> Found:
         """The file of an input: by its name, else by what its sidecar says, else by its hash among files of its kind.
 
-        What a sidecar says only points to a file; the file's own bytes decide.
+        What a sidecar says only points to a file; the file's own bytes decide. Of equal files that with a sidecar is
+        taken: it can be checked further. Copies that a sidecar calls this very file, and whose bytes differ, are told.
         """
         named = [path for path in self._files if path.name == wanted.name]
-        told = [path for path in self._files if wanted.uid is not None and self._beside(path)[0] == wanted.uid]
-        told += [path for path in self._files if self._beside(path)[1] == wanted.sha256]
         alike = [path for path in self._files if path.suffix == Path(wanted.name).suffix]
+        told = [path for path in alike if wanted.uid is not None and self._beside(path)[0] == wanted.uid]
+        same = [path for path in self._files if self._beside(path)[1] == wanted.sha256]
         lone = [path for path in alike if self._beside(path) == (None, None)]
-        for path in dict.fromkeys([*named, *told, *lone]):
-            if self._hash(path) == wanted.sha256:
-                return Found(path)
-        return Found(None, next(self._altered(wanted, named, told), None))
-
-    def _altered(self, wanted: InputRef, named: Iterable[Path], told: Iterable[Path]) -> Iterator[Path]:
-        """Files that were the input once. One of the same name that says it is another artefact was not."""
-        yield from (path for path in told if self._beside(path)[0] == wanted.uid)
-        for path in named:
-            uid = self._beside(path)[0]
-            if wanted.uid is None or uid is None or uid == wanted.uid:
-                yield path
+        candidates = dict.fromkeys([*named, *told, *same, *lone])
+        by_sidecar = sorted(candidates, key=lambda path: not sidecar_path(path).exists())
+        found = next((path for path in by_sidecar if self._hash(path) == wanted.sha256), None)
+        if found is not None:
+            return Found(found, [path for path in same if self._hash(path) != wanted.sha256])
+        # One of the same name that says it is another artefact never was the input.
+        was = [path for path in named if wanted.uid is None or self._beside(path)[0] in (None, wanted.uid)]
+        return Found(None, list(dict.fromkeys([*told, *same, *was])))
 
 
 def _said_beside(path: Path) -> tuple[str | None, str | None]:

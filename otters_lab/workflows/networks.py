@@ -16,9 +16,13 @@ from otters_lab.calibration.readers import SampledLevels
 from otters_lab.calibration.replay import RecordedLevels, recorded_levels
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, write_atomically
+from otters_lab.core.notify import Notifier
 from otters_lab.core.protocols import LevelReader
-from otters_lab.core.provenance import Header, new_header, reference, write_sidecar
+from otters_lab.core.provenance import Header, new_header, payload_digest, reference, write_sidecar
+from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import load_capture
+from otters_lab.sweeps.recipe import load_recipe
+from otters_lab.sweeps.sweep import read_inputs
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION
@@ -26,6 +30,7 @@ from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
 from otters_lab.training.packed import pack, unpack
+from otters_lab.training.parallel import is_first
 from otters_lab.training.refit import LEARNING, OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated, tolerated
@@ -33,13 +38,9 @@ from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.device import NoiseConfig
 from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
 from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.workflows.conditions import IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels
-
-RUN_TO_RUN = "run-to-run"
-WITH_DEVICES = "run-to-run and device-to-device"
-REPLAYED = "replayed traces"
-IN_THE_LOOP = "device in the loop"
 
 
 def usable_calibration(path: Path) -> Calibration:
@@ -75,12 +76,13 @@ def train_on_calibration(
     """Trains a task with a calibration's run-to-run noise in the forward pass.
 
     data : folder of the task's data; teacher : pre-trained encoder; both over what the configuration says. `noise`
-    (KIND:SD, see `plain_noise`) takes the place of the calibration's, for comparison.
+    (KIND:SD, see `plain_noise`) takes the place of the calibration's, for comparison. Whom the configuration's
+    `[notify]` names is told how the run ended.
 
     Raises
     ------
     InputError, DamagedFileError, RefusedError
-        as `usable_calibration` and `train`.
+        as `usable_calibration`, `Notifier` and `train`.
     """
     model = usable_calibration(calibration_path).device_model()
     config = find_task(task).defaults()
@@ -95,7 +97,17 @@ def train_on_calibration(
     levels = 2**config.code.bits
     sampled = sampled_readers(model, levels, config.reading)[RUN_TO_RUN]
     reader = sampled if noise is None else plain_noise(noise, levels)
-    return train(task, reader, out, config, calibration_path)
+    notifier = Notifier(config.notify, config_path or Path())
+    facts = {"task": task, "checkpoint": str(out)}
+    try:
+        result = train(task, reader, out, config, calibration_path)
+    except BaseException as error:
+        if is_first():
+            notifier.tell_of(error, facts)
+        raise
+    if is_first():
+        notifier.tell("finished", {**facts, "metric": result.metric, "validation": result.stage_validation})
+    return result
 
 
 def refit_checkpoint(
@@ -262,7 +274,7 @@ def evaluate_checkpoint(
         with bench_levels(*bench, calibration, levels, how.first_read_s) as reader:
             measured = outputs(checkpoint, {IN_THE_LOOP: reader}, runs=1, seed=seed, part=part, noise=live)
         found = replace(found, logits={**found.logits, **measured.logits})
-        inputs += [reference(bench[0], "bench"), reference(bench[1], "recipe")]
+        inputs += read_inputs(load_recipe(bench[1]), load_bench(bench[0]))
     result = judge(found)
     if tolerance:
         model, ideal = calibration.device_model(), result.ttfs_ideal[result.metric]
@@ -287,10 +299,11 @@ def evaluate_checkpoint(
 
     if examples is not None:
         write_example_table(examples, found, header("examples"))
-    path, about = folder / "evaluation.json", header("evaluation")
+    path, record = folder / "evaluation.json", result.model_dump()
     if folder.is_file():
         path = folder.with_name(f"{folder.stem}.evaluation.json")
-    write_atomically(path, pretty_json({"header": about.model_dump(), **result.model_dump()}))
+    about = header("evaluation").model_copy(update={"payload_digest": payload_digest(record)})
+    write_atomically(path, pretty_json({"header": about.model_dump(), **record}))
     write_sidecar(path, about)
     return result
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from otters_lab.core.errors import EXIT_DAMAGED, EXIT_DONE, EXIT_SAYS_NO, DamagedFileError, InputError
 from otters_lab.core.provenance import Header, InputRef
-from otters_lab.workflows.artefacts import checked_header, header_beside, target_of
+from otters_lab.workflows.artefacts import checked_header, header_beside, is_vouched_for, target_of
 from otters_lab.workflows.finding import Finder
 
 State = Literal["ok", "damaged", "missing", "unchecked"]
@@ -80,26 +80,47 @@ def _step(role: str, path: Path, finder: Finder, above: tuple[Path, ...], sha256
     reason = ""
     try:
         header = checked_header(path)
+        if header is not None and sha256 is None and not is_vouched_for(path, header):
+            state, reason = "unchecked", "no hash of it stands in it or beside it"
     except DamagedFileError as error:
         state, reason, header = "damaged", str(error).removeprefix(f"{path}: "), _header_anyway(path)
     here = (*above, path.resolve())
-    inputs = [_input(ref, finder, here) for ref in header.inputs] if header is not None else []
+    kept_in = path.name if header is not None and header.kind == "capture" else ""
+    inputs = [step for ref in header.inputs for step in _input(ref, finder, here, kept_in)] if header else []
     return Step(role, path.name, state, reason, str(path), sha256, header, inputs)
 
 
-def _input(ref: InputRef, finder: Finder, above: tuple[Path, ...]) -> Step:
+def _input(ref: InputRef, finder: Finder, above: tuple[Path, ...], kept_in: str) -> list[Step]:
+    """The step of an input; behind it one for each altered copy, where the input itself is there too.
+
+    `kept_in`: the capture that this went into, which holds the text of recipe and bench.
+    """
     if ref.role == _SPOOL:
-        return Step(ref.role, ref.name, "unchecked", "a spool, unfinished when it was read", sha256=ref.sha256)
+        return [Step(ref.role, ref.name, "unchecked", "a spool, unfinished when it was read", sha256=ref.sha256)]
     path, altered = finder.find(ref)
-    if path is None and altered is None:
-        return Step(ref.role, ref.name, "missing", "not found; give the folder with --search", sha256=ref.sha256)
-    if path is None or target_of(path) in above:
-        reason = f"sha256 is not the recorded {ref.sha256[:12]}...: altered since"
-        return Step(ref.role, ref.name, "damaged", reason, str(altered or path), ref.sha256)
+    if path is not None and target_of(path) not in above:
+        return [_whole(ref, path, finder, above), *(_altered(ref, copy, finder, above) for copy in altered)]
+    if path is not None or altered:
+        return [_altered(ref, path or altered[0], finder, above)]
+    text = f"; its text stands in {kept_in}" if kept_in and ref.role in ("recipe", "bench") else ""
+    reason = f"not found; give the folder with --search{text}"
+    return [Step(ref.role, ref.name, "missing", reason, sha256=ref.sha256)]
+
+
+def _whole(ref: InputRef, path: Path, finder: Finder, above: tuple[Path, ...]) -> Step:
     try:
         return _step(ref.role, target_of(path), finder, above, ref.sha256)
     except InputError as error:  # the very file that went in, but of a form that this version does not read
         return Step(ref.role, ref.name, "unchecked", str(error).removeprefix(f"{path}: "), str(path), ref.sha256)
+
+
+def _altered(ref: InputRef, path: Path, finder: Finder, above: tuple[Path, ...]) -> Step:
+    """An input whose bytes are not the recorded ones; what stands beside it may still say what is behind it."""
+    reason = f"sha256 is not the recorded {ref.sha256[:12]}...: altered since"
+    header = None if target_of(path) in above else _header_anyway(target_of(path))
+    here = (*above, target_of(path).resolve())
+    inputs = [step for below in header.inputs for step in _input(below, finder, here, "")] if header else []
+    return Step(ref.role, ref.name, "damaged", reason, str(path), ref.sha256, header, inputs)
 
 
 def _header_anyway(path: Path) -> Header | None:

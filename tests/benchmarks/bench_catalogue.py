@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from otters_lab.core.index import NAME
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.measurements.catalogue import catalogue
-from otters_lab.measurements.index import NAME
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal
 from otters_lab.measurements.spool import Spool, spool_path

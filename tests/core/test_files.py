@@ -3,7 +3,7 @@ import json
 import pytest
 
 from otters_lab.core.errors import DamagedFileError, InputError
-from otters_lab.core.files import canonical_json, pretty_json, read_json, write_atomically
+from otters_lab.core.files import canonical_json, check_form, pretty_json, read_json, write_atomically
 from otters_lab.core.provenance import check_sidecar, new_header, parse_header, sidecar_path, write_sidecar
 
 
@@ -48,9 +48,29 @@ def test_a_header_survives_its_own_json_and_names_what_is_wrong(tmp_path):
     header = new_header("thing", seeds={"order": 3}, config={"a": 1})
     record = json.loads(header.model_dump_json())
     assert parse_header(tmp_path, record) == header
+    with pytest.raises(DamagedFileError, match="header: does not match its header_digest: it was altered"):
+        parse_header(tmp_path, {**record, "seeds": {"order": 4}})
+    del record["header_digest"]
+    assert parse_header(tmp_path, record) == header  # as it was written before headers had one
     del record["uid"]
-    with pytest.raises(DamagedFileError, match="uid"):
+    with pytest.raises(DamagedFileError, match="header: uid: Field required"):
         parse_header(tmp_path, record)
+
+
+def test_a_header_s_digest_is_of_what_is_read_back(tmp_path):
+    """Tuples are lists then, and keys text."""
+    header = new_header("thing", config={"pair": (1, 2.0), "by number": {10: "a", 9: "b"}})
+    assert parse_header(tmp_path, json.loads(pretty_json(header.model_dump()))).uid == header.uid
+
+
+def test_a_record_s_form_is_part_of_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(pretty_json({"a": [1e-5, 2.0], "b": {"c": "\u00e4"}}))
+    check_form(path)
+    for old, new in ((b" ", b"\n"), (b"1e-05", b"1E-05"), (b"\xc3\xa4", b"\\u00e4")):
+        path.write_bytes(pretty_json({"a": [1e-5, 2.0], "b": {"c": "\u00e4"}}).replace(old, new, 1))
+        with pytest.raises(DamagedFileError, match="not laid out as it was written"):
+            check_form(path)
 
 
 def test_the_header_holds_no_path_of_the_machine(tmp_path, monkeypatch):

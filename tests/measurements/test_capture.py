@@ -84,6 +84,10 @@ def test_a_sidecar_that_tells_another_story_is_found(make_capture: MakeCapture) 
     path = make_capture()
     record = json.loads(sidecar_path(path).read_text())
     sidecar_path(path).write_text(json.dumps({**record, "origin": "measured"}))
+    with pytest.raises(DamagedFileError, match=r"run\.h5\.prov\.json: header: does not match its header_digest"):
+        load_capture(path)
+    del record["header_digest"]  # as before headers had one
+    sidecar_path(path).write_text(json.dumps({**record, "origin": "measured"}))
     with pytest.raises(DamagedFileError, match=r"run\.h5\.prov\.json: is not the header"):
         load_capture(path)
     sidecar_path(path).write_text("{")

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from otters_lab.core.errors import InputError
+from otters_lab.core.index import NAME
+from otters_lab.core.listing import When, parse_date
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.core.provenance import sidecar_path
 from otters_lab.measurements import catalogue as module
-from otters_lab.measurements.catalogue import Query, catalogue, parse_condition, parse_date
-from otters_lab.measurements.index import NAME
+from otters_lab.measurements.catalogue import Query, catalogue, parse_condition
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal
 from otters_lab.measurements.spool import Spool, spool_path
@@ -79,9 +80,9 @@ def test_every_question_finds_what_it_asks_for_and_nothing_else(build: Build, tm
     assert names(tmp_path, origin="measured") == ["b.h5"]
     assert names(tmp_path, status="late") == ["c.h5.spool"]
     assert names(tmp_path, kind="dark") == ["c.h5.spool"]
-    assert names(tmp_path, since=parse_date("2026-01-02")) == ["b.h5", "c.h5.spool"]
-    assert names(tmp_path, until=parse_date("2026-01-02", end=True)) == ["a.h5", "b.h5"]
-    assert names(tmp_path, until=parse_date("2026-01-02T11:00")) == ["a.h5"]
+    assert names(tmp_path, when=When(since=parse_date("2026-01-02"))) == ["b.h5", "c.h5.spool"]
+    assert names(tmp_path, when=When(until=parse_date("2026-01-02", end=True))) == ["a.h5", "b.h5"]
+    assert names(tmp_path, when=When(until=parse_date("2026-01-02T11:00"))) == ["a.h5"]
     for text, expected in {
         "drive=5 V": ["a.h5"],
         "drive = 300 mV": ["b.h5"],  # whatever the last bit of the sum
@@ -235,6 +236,6 @@ def test_an_index_held_by_another_process_or_that_cannot_be_written_is_done_with
         raise sqlite3.OperationalError("unable to open database file")  # as in a folder that is read-only
 
     (tmp_path / NAME).unlink()
-    monkeypatch.setattr("otters_lab.measurements.index.sqlite3.connect", refused)
+    monkeypatch.setattr("otters_lab.core.index.sqlite3.connect", refused)
     assert catalogue(tmp_path) == before
     assert not (tmp_path / NAME).exists()

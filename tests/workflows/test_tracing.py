@@ -1,77 +1,59 @@
-"""The chain from recipe and bench over a capture to a calibration: whole, and with every file altered in turn."""
+"""The chain from lamp, recipe and bench to a network's evaluation: whole, and with every file altered in turn."""
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 
-import otters_lab
-from otters_lab.core.errors import InputError
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.files import sha256_file
 from otters_lab.core.provenance import sidecar_path
-from otters_lab.instruments.benchfile import load_bench
+from otters_lab.core.tomlfile import read_toml
+from otters_lab.instruments.benchfile import bench_of
 from otters_lab.measurements.export import export_capture
 from otters_lab.measurements.importers import import_files
 from otters_lab.measurements.meta import CaptureMeta
 from otters_lab.measurements.seal import seal
 from otters_lab.measurements.spool import Spool, spool_path
-from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
-from otters_lab.workflows.fitting import fit_files
-from otters_lab.workflows.sweeping import sweep_bench
+from otters_lab.sweeps.sweep import read_inputs
+from otters_lab.workflows.artefacts import checked_header
+from otters_lab.workflows.checking import check_file
 from otters_lab.workflows.tracing import Step, trace_back
-
-ROOT = Path(otters_lab.__file__).parents[1]
-
-BASE = """
-window = "1 s"
-light = { drive = "5 V", width = "100 ms" }
-bias = { voltage = "100 mV" }
-sampling = { dark = "60 ms", decay = "1 s", interval = "5 ms", aperture = "1 ms", range = "1 uA" }
-recovery = { dark_time = "1 s" }
-"""
-RECIPE = 'extends = "base.toml"\ndevices = "1-3"\nrepeats = 4\n'
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which a recipe that extends another was swept, fitted and exported."""
-    lab = tmp_path_factory.mktemp("made") / "lab"
-    for folder in ("instruments", "sweeps", "measurements", "calibration"):
-        (lab / folder).mkdir(parents=True)
-    shutil.copy(ROOT / "instruments" / "virtual.toml", lab / "instruments")
-    (lab / "sweeps" / "base.toml").write_text(BASE)
-    (lab / "sweeps" / "own.toml").write_text(RECIPE)
-    plan, bench = Plan(load_recipe(lab / "sweeps" / "own.toml")), load_bench(lab / "instruments" / "virtual.toml")
-    capture = lab / "measurements" / "a1.h5"
-    sweep_bench(plan, bench, chip="A1", capture=capture)
-    fit_files([capture], lab / "calibration" / "a1.json")
-    export_capture(capture, lab / "a1.csv")
-    return lab
-
-
-@pytest.fixture
-def lab(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "lab")
-    return tmp_path / "lab"
 
 
 def by_role(step: Step) -> dict[str, Step]:
     return {found.role: found for found in step.steps()}
 
 
-CHAIN = {"", "capture", "recipe", "bench"}
+MEASURED = {"capture", "light calibration", "recording", "recipe", "bench"}
 
 
-def test_a_calibration_is_traced_to_recipe_and_bench(lab: Path) -> None:
-    chain = trace_back(lab / "calibration" / "a1.json")
+def altered(data: bytes, place: int, rng: random.Random) -> bytes:
+    """The bytes with another one at a place, of the same kind: a digit for a digit, a blank for a blank."""
+    old = bytes([data[place]])
+    kinds = [kind for kind in (b"0123456789", b" \n\t\r", b"abcdefABCDEF") if old in kind]
+    new = rng.choice([byte for byte in (kinds[0] if kinds else bytes(range(256))) if byte != data[place]])
+    return data[:place] + bytes([new]) + data[place + 1 :]
+
+
+def places(data: bytes, count: int, rng: random.Random) -> list[int]:
+    return sorted(rng.sample(range(len(data)), count))
+
+
+def test_an_evaluation_is_traced_to_recipe_bench_and_lamp_and_says_what_code_made_it(made: Path) -> None:
+    chain = trace_back(made / "networks" / "net" / "evaluation.json")
     assert chain.exit_code == 0
     assert [(step.role, step.name, step.state) for step in chain.steps()] == [
-        ("", "a1.json", "ok"),
+        ("", "evaluation.json", "ok"),
+        ("checkpoint", "net", "ok"),
+        ("calibration", "a1.json", "ok"),
         ("capture", "a1.h5", "ok"),
+        ("light calibration", "lamp.json", "ok"),
+        ("recording", "lamp.csv", "ok"),
         ("recipe", "own.toml", "ok"),
         ("recipe", "base.toml", "ok"),
         ("bench", "virtual.toml", "ok"),
@@ -80,38 +62,140 @@ def test_a_calibration_is_traced_to_recipe_and_bench(lab: Path) -> None:
     assert capture is not None
     assert capture.origin == "synthetic"
     assert "MODEL 2450" in capture.instruments["meter"]
+    for step in chain.steps():
+        assert step.header is None or step.header.software.otters_lab
 
 
-FILES = [
-    *("calibration/a1.json", "calibration/a1.json.prov.json", "measurements/a1.h5", "measurements/a1.h5.prov.json"),
-    *("sweeps/own.toml", "sweeps/base.toml", "instruments/virtual.toml"),
-]
+def test_one_altered_byte_in_any_file_of_the_chain_is_found_and_the_file_named(chain: Path) -> None:
+    top = chain / "networks" / "net" / "evaluation.json"
+    assert trace_back(top).exit_code == 0
+    folders = ("instruments", "sweeps", "measurements", "calibration", "networks/net")
+    files = [path for folder in folders for path in sorted((chain / folder).rglob("*")) if path.is_file()]
+    names = {path.name for path in files}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "training.jsonl", "sites.json", "a1.h5"}
+    assert names >= {"otters.prov.json", "calibration.json", "a1.json", "lamp.csv", "lamp.json.prov.json"}
+    assert len(files) == 22
+    for path in files:
+        data, rng = path.read_bytes(), random.Random(path.name)
+        for place in places(data, 3, rng):
+            path.write_bytes(altered(data, place, rng))
+            found = trace_back(top)
+            assert found.exit_code == 4, (path, place)
+            told = [f"{step.path}: {step.reason}" for step in found.steps() if step.state == "damaged"]
+            owner = path.name.removesuffix(".prov.json")
+            assert any(f"{owner}: " in line or f"{path.name}: " in line for line in told), (path, place, told)
+        path.write_bytes(data)
+    assert trace_back(top).exit_code == 0
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_altered_byte_in_any_file_of_the_chain_is_found(lab: Path, name: str) -> None:
-    path = lab / name
-    data = path.read_bytes()
-    for place in random.Random(name).sample(range(len(data)), 12):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        chain = trace_back(lab / "calibration" / "a1.json")
-        assert chain.exit_code == 4, place
-        wrong = next(step for step in chain.steps() if step.state == "damaged")
-        assert path.name.startswith(wrong.name)  # what is behind it may look wrong too, by an altered sidecar
-    path.write_bytes(data)
-    assert trace_back(lab / "calibration" / "a1.json").exit_code == 0
+def test_a_packed_student_is_traced_with_and_without_what_stands_beside_it(chain: Path) -> None:
+    student = chain / "networks" / "student.safetensors"
+    top = chain / "networks" / "student.evaluation.json"
+    assert set(by_role(trace_back(top))) == {"", "checkpoint", "calibration"} | MEASURED
+    assert [(step.name, step.state) for step in trace_back(student).steps()][:2] == [
+        ("student.safetensors", "ok"),
+        ("a1.json", "ok"),
+    ]
+    for path in (student, sidecar_path(student), top, sidecar_path(top)):
+        data, rng = path.read_bytes(), random.Random(path.name)
+        for place in places(data, 2, rng):
+            path.write_bytes(altered(data, place, rng))
+            assert trace_back(top).exit_code == 4, (path, place)
+        path.write_bytes(data)
+    (chain / "networks" / "net").rename(chain / "elsewhere")  # its sidecar bears the checkpoint's uid, and is none
+    assert trace_back(chain / "elsewhere" / "evaluation.json").exit_code == 0
+    shutil.rmtree(chain / "elsewhere")
+    assert trace_back(top).exit_code == 0
+
+
+def test_a_packed_student_of_earlier_that_bears_no_hash_is_said_not_to_be_checkable(root: Path) -> None:
+    found = trace_back(root / "tests" / "benchmarks" / "results" / "sst2_student.safetensors")
+    assert (found.state, found.header is not None) == ("unchecked", True)
+
+
+@pytest.mark.parametrize("name", [
+    "calibration/a1.json", "instruments/lamp.json", "networks/net/evaluation.json", "networks/student.safetensors",
+    "networks/net/otters.prov.json", "measurements/a1.h5"])  # fmt: skip
+def test_a_lone_artefact_vouches_for_every_byte_of_itself(chain: Path, name: str) -> None:
+    path = chain / name
+    sidecar_path(path).unlink(missing_ok=True)
+    artefact = path.parent if path.name == "otters.prov.json" else path
+    assert checked_header(artefact) is not None
+    data, rng = path.read_bytes(), random.Random(name)
+    for place in places(data, 10 if path.suffix == ".h5" else 60, rng):
+        path.write_bytes(altered(data, place, rng))
+        try:
+            assert checked_header(artefact) is None  # it no longer says that it is ours, and is bad input
+        except DamagedFileError:
+            continue
+
+
+def test_checking_sees_what_tracing_sees(chain: Path) -> None:
+    student, evaluation = chain / "networks" / "student.safetensors", chain / "networks" / "student.evaluation.json"
+    assert check_file(student, None) == {"kind": "packed student", "summary": "task sst2, its seal matches"}
+    assert check_file(evaluation, None)["kind"] == "evaluation"
+    for path in (student, evaluation):
+        sidecar_path(path).unlink()
+        data, rng = path.read_bytes(), random.Random(path.name)
+        path.write_bytes(altered(data, len(data) // 2, rng))
+        with pytest.raises(DamagedFileError):
+            check_file(path, None)
+
+
+def test_an_altered_calibration_is_told_although_the_checkpoint_holds_an_intact_copy(chain: Path) -> None:
+    calibration, net = chain / "calibration" / "a1.json", chain / "networks" / "net"
+    calibration.write_bytes(calibration.read_bytes() + b"\n")
+    found = trace_back(net)
+    assert [(step.name, step.state) for step in found.inputs] == [("calibration.json", "ok"), ("a1.json", "damaged")]
+    assert found.inputs[1].path == str(calibration)
+    sidecar_path(calibration).unlink()  # nothing says any more what file this was; another of its name may stand here
+    assert trace_back(net).exit_code == 0
+
+
+def test_behind_an_altered_input_the_chain_goes_on_where_its_sidecar_says(lab: Path) -> None:
+    capture = lab / "measurements" / "a1.h5"
+    capture.write_bytes(capture.read_bytes() + b"\n")
+    (lab / "sweeps" / "own.toml").write_text("# altered too\n")
+    found = trace_back(lab / "calibration" / "a1.json")
+    assert [step.name for step in found.steps() if step.state == "damaged"] == ["a1.h5", "own.toml"]
+    assert [step.name for step in found.steps() if step.state == "ok"] == [
+        "a1.json", "lamp.json", "lamp.csv", "base.toml", "virtual.toml"]  # fmt: skip
+
+
+def test_a_lab_s_own_driver_is_part_of_the_chain(lab: Path) -> None:
+    """Its code decided what was measured, as the bench file did."""
+    driver = lab / "instruments" / "relay.py"
+    driver.write_text("class Relay: ...\n")
+    text = (lab / "instruments" / "virtual.toml").read_text().partition("\n[virtual]\n")[0]
+    text = text.replace('backend = "virtual"', 'backend = "visa"').replace('"keithley-2700"', '"relay.py:Relay"')
+    (lab / "instruments" / "own.toml").write_text(text)
+    found = read_inputs(load_recipe(lab / "sweeps" / "own.toml"), bench_of(read_toml(lab / "instruments" / "own.toml")))
+    assert [(ref.role, ref.name) for ref in found] == [
+        ("recipe", "own.toml"), ("recipe", "base.toml"), ("bench", "own.toml"), ("driver", "relay.py")]  # fmt: skip
+    assert found[-1].sha256 == sha256_file(driver)
+
+
+@pytest.mark.parametrize("name", ["a1.parquet", "a1.nc"])
+def test_a_lone_export_says_where_it_is_from_and_that_it_cannot_be_checked(lab: Path, name: str) -> None:
+    capture = lab / "measurements" / "a1.h5"
+    export_capture(capture, lab / name)
+    sidecar_path(lab / name).unlink()
+    found = trace_back(lab / name)
+    assert (found.exit_code, found.state) == (0, "unchecked")
+    assert set(by_role(found)) >= {"recipe", "bench"}
 
 
 @pytest.mark.parametrize("name", ["a1.csv", "a1.csv.prov.json"])
 def test_an_export_is_held_against_the_hash_beside_it(lab: Path, name: str) -> None:
     chain = trace_back(lab / "a1.csv")
     assert chain.exit_code == 0
-    assert set(by_role(chain)) == CHAIN
+    assert set(by_role(chain)) == {""} | MEASURED
     path = lab / name
     data = path.read_bytes()
-    at = data.index(b'"sha256"') + 20 if name.endswith(".json") else len(data) // 2
-    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    assert trace_back(lab / "a1.csv").exit_code == 4
+    rng = random.Random(name)
+    for place in places(data, 10, rng):
+        path.write_bytes(altered(data, place, rng))
+        assert trace_back(lab / "a1.csv").exit_code == 4
 
 
 def test_what_is_gone_is_named_and_found_again_elsewhere(lab: Path, tmp_path: Path) -> None:
@@ -120,10 +204,11 @@ def test_what_is_gone_is_named_and_found_again_elsewhere(lab: Path, tmp_path: Pa
     (lab / "sweeps" / "own.toml").rename(away / "renamed.toml")
     chain = trace_back(lab / "calibration" / "a1.json")
     assert chain.exit_code == 1
-    assert [step.name for step in chain.steps() if step.state == "missing"] == ["own.toml"]
+    missing = [(step.name, step.reason) for step in chain.steps() if step.state == "missing"]
+    assert missing == [("own.toml", "not found; give the folder with --search; its text stands in a1.h5")]
     chain = trace_back(lab / "calibration" / "a1.json", [tmp_path / "away"])
     assert chain.exit_code == 0
-    assert chain.inputs[0].inputs[0].path == str(away / "renamed.toml")
+    assert chain.inputs[0].inputs[1].path == str(away / "renamed.toml")
 
 
 def test_a_renamed_capture_is_found_by_its_hash_with_and_without_its_sidecar(lab: Path) -> None:
@@ -153,34 +238,17 @@ def test_lone_artefacts_are_checked_by_what_is_inside(lab: Path) -> None:
     assert trace_back(path).exit_code == 4
 
 
-def test_a_checkpoint_and_its_evaluation_are_traced(lab: Path) -> None:
-    """A checkpoint's files need not hold a network for their hashes to be checked."""
-    from otters_lab.core.files import canonical_json, pretty_json, sha256_bytes, sha256_file, write_atomically
-    from otters_lab.core.provenance import new_header, reference, write_sidecar
-    from otters_lab.training.checkpoint_files import PROVENANCE
-
-    folder = lab / "networks" / "digits"
-    folder.mkdir(parents=True)
-    calibration = lab / "calibration" / "a1.json"
-    shutil.copy(calibration, folder / "calibration.json")
-    (folder / "config.json").write_text("{}")
-    files = {name: sha256_file(folder / name) for name in ("config.json", "calibration.json")}
-    uid = json.loads(calibration.read_text())["header"]["uid"]
-    digest = sha256_bytes(canonical_json(files))
-    header = new_header("checkpoint", inputs=[reference(calibration, "calibration", uid)], payload_digest=digest)
-    write_atomically(folder / PROVENANCE, pretty_json({**header.model_dump(), "files": files}))
-    made_from = reference(folder / PROVENANCE, "checkpoint", header.uid)
-    evaluation = new_header("evaluation", inputs=[made_from])
-    write_atomically(folder / "evaluation.json", pretty_json({"header": evaluation.model_dump(), "accuracy": 0.9}))
-    write_sidecar(folder / "evaluation.json", evaluation)
-    for start, roles in ((folder, CHAIN | {"calibration"}), (folder / PROVENANCE, CHAIN | {"calibration"}),
-                         (folder / "evaluation.json", CHAIN | {"calibration", "checkpoint"})):  # fmt: skip
-        chain = trace_back(start)
-        assert (chain.exit_code, set(by_role(chain))) == (0, roles)
-    calibration.unlink()  # the checkpoint carries a copy
-    assert trace_back(folder).exit_code == 0
-    (folder / "config.json").write_text("[]")
-    assert trace_back(folder / "evaluation.json").exit_code == 4
+def test_a_checkpoint_is_traced_by_its_folder_and_by_its_record_and_holds_its_calibration(chain: Path) -> None:
+    net = chain / "networks" / "net"
+    for start in (net, net / "otters.prov.json"):
+        assert set(by_role(trace_back(start))) == {"", "calibration"} | MEASURED
+    (chain / "calibration" / "a1.json").unlink()
+    sidecar_path(chain / "calibration" / "a1.json").unlink()
+    assert trace_back(net).exit_code == 0
+    (net / "calibration.json").unlink()
+    found = trace_back(net)
+    assert found.exit_code == 4
+    assert "calibration.json: is missing" in found.reason
 
 
 def test_a_spool_that_was_exported_is_said_not_to_be_checkable(tmp_path: Path, lab: Path) -> None:

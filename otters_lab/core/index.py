@@ -1,18 +1,23 @@
-"""The index of a catalogue: summaries of files as they were last seen. Disposable; the files are the truth."""
+"""The index of a folder: summaries of files as they were last seen, by kind. Disposable; the files are the truth."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
 from otters_lab.core.provenance import sidecar_path
-from otters_lab.measurements.summary import Summary
 
 NAME = ".otters-lab-index.sqlite"
-_SCHEMA = 1  # of the table and of `Summary`: another one, and the index is made anew
+UNKNOWN: Final = object()
+_SCHEMA = 2  # of the table: another one, and the index is made anew
 
-_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL)"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS files "
+    "(kind TEXT, path TEXT, stamp TEXT NOT NULL, summary TEXT NOT NULL, PRIMARY KEY (kind, path))"
+)
 
 
 def stamp(path: Path) -> str:
@@ -31,48 +36,52 @@ def stamp(path: Path) -> str:
 
 
 class Index:
-    """Summaries by path and stamp, in a folder of captures.
+    """Summaries (JSON documents) of one kind of file by path and stamp.
 
     Whatever is wrong with the index (damaged, of an older version, the folder not to be written, another process
-    holding it) only means that files are read again.
+    holding it) only means that files are read again. With `rebuild` it is thrown away first, with all kinds in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
-        self._connection = _opened(self._path)
+    def __init__(self, folder: Path, kind: str, *, rebuild: bool = False) -> None:
+        self._kind = kind
+        if rebuild:
+            with suppress(OSError):
+                (folder / NAME).unlink(missing_ok=True)
+        self._connection = _opened(folder / NAME)
         self._known: dict[str, tuple[str, str]] = {}
         if self._connection is not None:
             try:
-                self._known = {row[0]: (row[1], row[2]) for row in self._connection.execute("SELECT * FROM files")}
+                rows = self._connection.execute("SELECT path, stamp, summary FROM files WHERE kind = ?", (kind,))
+                self._known = {row[0]: (row[1], row[2]) for row in rows}
             except sqlite3.Error:
                 self._give_up()
         self._new: dict[str, tuple[str, str]] = {}
 
-    def get(self, name: str, stamp_: str) -> Summary | None:
-        """The summary of a file that was not written since; None if it must be read."""
+    def get(self, name: str, stamp_: str) -> Any:
+        """The summary of a file that was not written since; UNKNOWN if it must be read."""
         known = self._known.get(name)
         if known is None or known[0] != stamp_:
-            return None
+            return UNKNOWN
         try:
-            return Summary(**json.loads(known[1]))
-        except (ValueError, TypeError):
-            return None
+            return json.loads(known[1])
+        except ValueError:
+            return UNKNOWN
 
-    def put(self, name: str, stamp_: str, summary: Summary) -> None:
+    def put(self, name: str, stamp_: str, summary: Any) -> None:
         """Remembers a summary, once the index is closed."""
-        self._new[name] = (stamp_, json.dumps(summary.document()))
+        self._new[name] = (stamp_, json.dumps(summary))
 
     def close(self, names: set[str]) -> None:
         """Writes what is new, forgets files that are not among `names`."""
         if self._connection is None:
             return
-        gone = [(name,) for name in self._known if name not in names]
+        gone = [(self._kind, name) for name in self._known if name not in names]
         try:
             if self._new or gone:
                 with self._connection:
-                    rows = [(name, *row) for name, row in self._new.items()]
-                    self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
-                    self._connection.executemany("DELETE FROM files WHERE path = ?", gone)
+                    rows = [(self._kind, name, *row) for name, row in self._new.items()]
+                    self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+                    self._connection.executemany("DELETE FROM files WHERE kind = ? AND path = ?", gone)
             self._connection.close()
         except sqlite3.Error:
             self._give_up()
@@ -98,7 +107,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
                 with connection:
                     connection.execute(_TABLE)
                     connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-            connection.execute("SELECT path, stamp, summary FROM files LIMIT 1")
+            connection.execute("SELECT kind, path, stamp, summary FROM files LIMIT 1")
             return connection
         except sqlite3.OperationalError:  # read-only, or held by another process
             connection.close()
