@@ -77,7 +77,7 @@ def test_one_altered_byte_in_any_file_of_the_chain_is_found_and_the_file_named(c
     assert len(files) == 22
     for path in files:
         data, rng = path.read_bytes(), random.Random(path.name)
-        for place in places(data, 3, rng):
+        for place in places(data, 2, rng):
             path.write_bytes(altered(data, place, rng))
             found = trace_back(top)
             assert found.exit_code == 4, (path, place)
@@ -193,7 +193,7 @@ def test_an_export_is_held_against_the_hash_beside_it(lab: Path, name: str) -> N
     path = lab / name
     data = path.read_bytes()
     rng = random.Random(name)
-    for place in places(data, 10, rng):
+    for place in places(data, 4, rng):
         path.write_bytes(altered(data, place, rng))
         assert trace_back(lab / "a1.csv").exit_code == 4
 
