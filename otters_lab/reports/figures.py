@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,10 +13,11 @@ import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from otters_lab.core.protocols import AnyArray, Array
 
@@ -102,6 +104,29 @@ def every_so(count: int, most: int) -> AnyArray:
     return np.unique(np.linspace(0, max(count - 1, 0), min(most, count)).round().astype(int))
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Names along an axis of squares; where they are too many, neighbours share a square."""
+
+    parts: list[list[Any]]
+
+    @classmethod
+    def of(cls, names: Sequence[Any], most: int) -> Blocks:
+        """At most `most` squares."""
+        edges = np.linspace(0, len(names), min(len(names), most) + 1).round().astype(int)
+        return cls([list(names[a:b]) for a, b in pairwise(edges)])
+
+    def places(self, names: Sequence[Any]) -> AnyArray:
+        """The square of each name."""
+        known = {name: place for place, part in enumerate(self.parts) for name in part}
+        return np.array([known[name] for name in names], dtype=int)
+
+    def ticks(self, most: int = 12) -> tuple[AnyArray, list[str]]:
+        """Places and the first name of a readable number of squares."""
+        shown = every_so(len(self.parts), most)
+        return shown, [str(self.parts[place][0]) for place in shown]
+
+
 def cells(axes: Axes, places: Sequence[tuple[float, float]], colour: str, alpha: float) -> None:
     """Fills unit squares around places (x, y), all in one path."""
     if not places:
@@ -122,6 +147,25 @@ def shaded_cells(axes: Axes, values: Array, most: float) -> None:
         for step in range(1, steps + 1):
             rows, columns = np.nonzero((strength == step) & (np.sign(values) == sign))
             cells(axes, list(zip(columns.tolist(), rows.tolist(), strict=True)), colour, 0.08 + 0.82 * step / steps)
+
+
+def sqrt_seconds_axis(axes: Axes, longest_s: float) -> None:
+    """A square-root scale of time from 0 on, on which a stretched exponential of exponent 1/2 begins straight."""
+    axes.set_xscale("function", functions=(lambda t: np.sqrt(np.maximum(t, 0.0)), np.square))
+    top = 10.0 ** np.floor(np.log10(longest_s * 1.02))
+    top *= max(step for step in (1, 2, 5) if step * top <= longest_s * 1.02)
+    narrow = axes.get_figure(root=True).get_figwidth() < SIZES["panel"][0]
+    axes.set_xticks([0.0, *(top * share for share in ((0.1, 0.5, 1.0) if narrow else (0.01, 0.1, 0.2, 0.5, 1.0)))])
+    axes.set_xlim(0.0, longest_s * 1.03)
+    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def plain_log_axis(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade of a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def seconds_axis(axes: Axes, *, logarithmic: bool = True) -> None:

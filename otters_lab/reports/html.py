@@ -49,15 +49,16 @@ a{color:var(--c0)}
 .scroll{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-th{vertical-align:bottom}
-th.n,td.n{text-align:right;white-space:nowrap}
+th{vertical-align:bottom;max-width:9rem;min-width:4.5rem;overflow-wrap:anywhere}
+th.n,td.n{text-align:right}td.n{white-space:nowrap}
 td:not(.n){min-width:6rem;max-width:30rem;overflow-wrap:anywhere}
 .good{color:var(--good)}.bad{color:var(--bad)}.open{color:var(--open)}
 .good,.bad,.open{font-weight:600}
 ul.verdicts{list-style:none;margin:1rem 0;padding:.6rem 1rem;border:1px solid var(--line);border-radius:.4rem;
 background:var(--wash)}
 .loud{border:2px solid var(--open);border-radius:.4rem;padding:.5rem 1rem;font-weight:600;max-width:none}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem 1.6rem;margin:1rem 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem 1.6rem;
+margin:1rem 0}
 .figures.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr))}
 figure{margin:0;min-width:0}
 figcaption{font-size:.85rem;line-height:1.4;max-width:34rem}
