@@ -51,7 +51,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{vertical-align:bottom;max-width:9rem;min-width:4.5rem;overflow-wrap:anywhere}
 th.n,td.n{text-align:right}td.n{white-space:nowrap}
-td:not(.n){min-width:6rem;max-width:30rem;overflow-wrap:anywhere}
+td:not(.n){min-width:7.5rem;max-width:30rem;overflow-wrap:anywhere}
 .good{color:var(--good)}.bad{color:var(--bad)}.open{color:var(--open)}
 .good,.bad,.open{font-weight:600}
 ul.verdicts{list-style:none;margin:1rem 0;padding:.6rem 1rem;border:1px solid var(--line);border-radius:.4rem;
