@@ -66,7 +66,7 @@ def qq_figure(groups: Sequence[Array]) -> Drawing:
         figure,
         f"Q\u2013Q plot of {len(values)} residuals in units of the meter's noise: their sd is {np.std(values):.3f}, "
         "right is 1. The dots should lie on the line. Ends that leave it upwards at the right and downwards at the "
-        "left are heavy tails (spikes, telegraph noise); a slope other than 1, noise that is not what it was taken for.",
+        "left are heavy tails (spikes, telegraph noise); a slope other than 1, noise that is not what it was thought.",
     )
 
 

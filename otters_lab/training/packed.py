@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -28,6 +29,7 @@ from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.functional import weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
+from otters_lab.ttfs.statistics import SiteSummary
 
 _BITS, _SCALE, _ANSWERS = ".weight.bits", ".weight.scale", "teacher."
 _ANSWERED = "validation", "test"
@@ -78,6 +80,32 @@ def _without_paths(header: Header) -> Header:
     return header.model_copy(update={"config": config, "command": []})
 
 
+class Base(NamedTuple):
+    """The pre-trained encoder that a student was packed against."""
+
+    name: str
+    sha256: str
+
+
+def packed_about(path: Path, data: bytes) -> tuple[Section, Header, list[SiteSummary], Base]:
+    """What a packed file's bytes say of the student; needs no base.
+
+    Raises
+    ------
+    DamagedFileError
+        if they are not those of a packed student.
+    """
+    try:
+        size = int.from_bytes(data[:8], "little")
+        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["otters_packed"])
+        section = Section.model_validate(about["section"])
+        header, sites = Header.model_validate(about["header"]), SiteList(sites=about["sites"]).sites
+        tensors_from_bytes(data)
+        return section, header, sites, Base(about["base"], about["base_sha256"])
+    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise DamagedFileError(path, f"is not a packed student: {error}") from None
+
+
 def unpack(path: Path) -> Checkpoint:
     """The checkpoint that a packed file is of, without its teacher and calibration. The student's scores are the
     original's; its latent weights are the signs at their scale.
@@ -90,19 +118,13 @@ def unpack(path: Path) -> Checkpoint:
         if the file does not hold a packed student.
     """
     data = read_bytes(path)
-    try:
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["otters_packed"])
-        section = Section.model_validate(about["section"])
-        header, sites = Header.model_validate(about["header"]), SiteList(sites=about["sites"]).sites
-        kept = tensors_from_bytes(data)
-    except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(path, f"is not a packed student: {error}") from None
-    weights = _base_file(about["base"])
-    if sha256_file(weights) != about["base_sha256"]:
+    section, header, sites, base = packed_about(path, data)
+    kept = tensors_from_bytes(data)
+    weights = _base_file(base.name)
+    if sha256_file(weights) != base.sha256:
         raise InputError("the base is another one than it was packed with", file=weights,
-                         found=sha256_file(weights)[:12], expected=about["base_sha256"][:12])  # fmt: skip
-    config = AutoConfig.from_pretrained(find_base(about["base"]), num_labels=find_task(section.task).labels)
+                         found=sha256_file(weights)[:12], expected=base.sha256[:12])  # fmt: skip
+    config = AutoConfig.from_pretrained(find_base(base.name), num_labels=find_task(section.task).labels)
     model: Any = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     convert(model, section.code)
     shared, state = tensors_from_bytes(read_bytes(weights)), {}
