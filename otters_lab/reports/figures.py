@@ -17,9 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from otters_lab.core.protocols import AnyArray, Array
+from otters_lab.core.quantity import format_quantity
 
 # Pages show this colour as that of their text, and the others as what light and dark paper want: see `html`.
 INK = "#010203"
@@ -32,6 +33,7 @@ STYLE: Any = {
     "svg.hashsalt": "otters-lab",
     "font.size": 9,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.3,
     "axes.prop_cycle": cycler(color=PALETTE),
     "axes.spines.top": False,
@@ -157,7 +159,7 @@ def sqrt_seconds_axis(axes: Axes, longest_s: float) -> None:
     narrow = axes.get_figure(root=True).get_figwidth() < SIZES["panel"][0]
     axes.set_xticks([0.0, *(top * share for share in ((0.1, 0.5, 1.0) if narrow else (0.01, 0.1, 0.2, 0.5, 1.0)))])
     axes.set_xlim(0.0, longest_s * 1.03)
-    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    axes.xaxis.set_major_formatter(_in_units("s"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -168,8 +170,18 @@ def plain_log_axis(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def seconds_axis(axes: Axes, *, logarithmic: bool = True) -> None:
-    """Labels the x axis in seconds with their prefixes: 1 ms, 10 ms."""
-    if logarithmic:
-        axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+def joules_axis(axis: Axis) -> None:
+    """Joules with their prefixes at the decades of a logarithmic axis."""
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_formatter(_in_units("J"))
+    axis.set_minor_locator(NullLocator())
+
+
+def seconds_axis(axes: Axes) -> None:
+    """A logarithmic x axis in seconds with their prefixes: 1 ms, 10 ms."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_in_units("s"))
+
+
+def _in_units(unit: str) -> FuncFormatter:
+    return FuncFormatter(lambda value, _: format_quantity(value, unit, 3))

@@ -42,7 +42,7 @@ padding:1.5rem 1rem 3rem}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 .25rem;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2.2rem 0 .5rem;padding-top:.6rem;border-top:1px solid var(--line)}
 p{max-width:48rem}
-ul{padding-left:1.2rem}
+ul{padding-left:1.2rem}li{max-width:58rem}
 nav{margin:1rem 0;display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 a{color:var(--c0)}
 .soft,figcaption{color:var(--soft)}
@@ -88,9 +88,14 @@ class Verdict:
     state: State
     text: str
 
+    @property
+    def line(self) -> str:
+        """Its sign and its words."""
+        return f"{_SIGNS[self.state]} {self.text}"
+
     def html(self) -> str:
-        """Its sign and its words; colour says nothing that they do not."""
-        return f'<span class="{self.state}">{_SIGNS[self.state]} {escape(self.text)}</span>'
+        """The same in its colour, which says nothing that they do not."""
+        return f'<span class="{self.state}">{escape(self.line)}</span>'
 
 
 Cell = str | Verdict

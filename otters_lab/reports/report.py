@@ -93,7 +93,7 @@ def write_report(report: Report, path: Path, folder: Path | None = None) -> Writ
         for a path whose suffix is not that of a page, or that is a folder.
     """
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError("a report is a page", key="-o", found=str(path), expected="a file .html")
+        raise InputError("a report is a page", found=str(path), expected="a file .html")
     text = report.html().encode()
     write_atomically(path, text)
     files = [] if folder is None else [
