@@ -65,9 +65,8 @@ def calibration_report(
         middle = [*_one_setting(calibration), *_with_captures(calibration, captures, missing)]
     elif calibration.conditions:
         about += f", {len(calibration.conditions)} settings"
-        middle = [_settings(calibration)]
-        if captures is None or len(calibration.settings) > 1:
-            middle.append(Part("Residuals", [paragraph("They are drawn for one setting: fit --point N takes one.")]))
+        of_one = "Residuals are drawn, and draws of the model compared, for one setting: fit --point N takes one."
+        middle = [_settings(calibration), Part("Residuals", [paragraph(of_one)])]
     else:
         middle = [Part("Device model", [paragraph("None: the law that was asked for gives none.")])]
     parts = [

@@ -263,7 +263,7 @@ def _drift_figure(numbers: pd.DataFrame, column: str, name: str, wrong: str) -> 
         axes.axhline(0, color=INK, lw=0.7)
         axes.set(xlabel=f"time since the first trace ({time.name})", ylabel=f"{name} less its mean ({unit.name})")
         axes.legend()
-    said = "" if slope is None else f" Slope: {drift_words(slope, 'A')}."
+    said = "" if slope is None else f" Slope: {drift_words(slope, 'A', 'an hour')}."
     return Drawing(
         f"drift-{name.split()[-1]}",
         figure,
@@ -272,10 +272,12 @@ def _drift_figure(numbers: pd.DataFrame, column: str, name: str, wrong: str) -> 
     )
 
 
-def drift_words(slope: tuple[float, float], unit: str) -> str:
-    """A slope per hour with its sd, in one unit."""
-    shown = unit_for(np.array(slope), unit)
-    return f"{slope[0] * shown.scale:+.3g} \u00b1 {slope[1] * shown.scale:.2g} {shown.name} an hour"
+def drift_words(change: tuple[float, float], unit: str, per: str) -> str:
+    """A change with its sd, in one unit."""
+    shown = unit_for(np.array(change), unit)
+    return f"{change[0] * shown.scale:+.3g} \u00b1 {change[1] * shown.scale:.2g} {shown.name} {per}".replace(
+        "-", "\u2212"
+    )
 
 
 def _running(x: Array, y: Array) -> tuple[Array, Array]:

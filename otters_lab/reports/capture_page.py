@@ -89,9 +89,11 @@ def _verdicts(capture: Capture, numbers: pd.DataFrame) -> list[Verdict]:
     slope = drift_of(numbers, "drop_A")
     if slope is not None:
         resolved = abs(slope[0]) > _RESOLVED * slope[1]
-        state, word = ("open", "drifts") if resolved else ("good", "does not drift beyond its scatter")
-        share = f" ({abs(slope[0] / numbers['drop_A'].median()):.2%} of it)"
-        found.append(Verdict(state, f"the drop {word}: {drift_words(slope, 'A')}{share}"))
+        hours = float(numbers["elapsed_h"].max())
+        change = drift_words((slope[0] * hours, slope[1] * hours), "A", "over the run")
+        share = f"{abs(slope[0] * hours / numbers['drop_A'].median()):.1%} of it"
+        word = f"the drop drifts: {change}, {share}" if resolved else f"no drift of the drop resolved: {change}"
+        found.append(Verdict("open" if resolved else "good", word))
     if capture.seams:
         found.append(Verdict("open", f"the sweep stood still {_many(len(capture.seams), 'time')}; see Drift"))
     if capture.header.config.get("adaptive"):

@@ -17,7 +17,7 @@ from otters_lab.reports.checkpoint_figures import (
     roles_of,
 )
 from otters_lab.reports.energy_figures import layers_figure, terms_figure, totals_figure
-from otters_lab.reports.energy_page import terms_table
+from otters_lab.reports.energy_page import main_break_evens, terms_table
 from otters_lab.reports.figures import Drawing
 from otters_lab.reports.html import Verdict, bullets, folded, paragraph, table
 from otters_lab.reports.report import Part, Report, provenance_part
@@ -156,8 +156,7 @@ def _energy(about: About) -> list[str | Drawing]:
     except InputError as error:  # sites of a network that the energy model does not know
         return [paragraph(f"It cannot be counted: {error}")]
     main = report.main
-    lines = [break_even_sentence(one) for one in report.break_even
-             if one.network == main.network.name and one.encoding == report.settings.encoding]  # fmt: skip
+    lines = [break_even_sentence(one) for one in main_break_evens(report)]
     known = format_quantity(main.known_J, "J", 3)
     left = f", without {', '.join(main.unknown)}, which have no published value" if main.unknown else ""
     said = (

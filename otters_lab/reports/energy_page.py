@@ -7,10 +7,10 @@ from pathlib import Path
 
 from otters_lab.core.quantity import format_quantity
 from otters_lab.energy.pricing import Interval, NetworkEnergy
-from otters_lab.energy.report import CONSTANT_COLUMNS, EnergyReport, break_even_sentence, constant_row
+from otters_lab.energy.report import CONSTANT_COLUMNS, BreakEven, EnergyReport, break_even_sentence, constant_row
 from otters_lab.energy.sweeps import Sweep, sentence
 from otters_lab.reports.energy_figures import layers_figure, sweep_figure, terms_figure, totals_figure
-from otters_lab.reports.html import State, Verdict, bullets, folded, paragraph, table
+from otters_lab.reports.html import Verdict, bullets, folded, paragraph, table
 from otters_lab.reports.report import Part, Report, write_report
 
 
@@ -27,13 +27,13 @@ def energy_report_page(report: EnergyReport, found: Sequence[Sweep], title: str)
     intervals = (
         "Intervals: 95 % over the constants' ranges, log-uniform and independent, the same draws for all networks."
     )
-    columns = ("network", "known energy", "from", "to", f"over {main.network.name}", "from", "to", "left out", "source")
+    columns = ("network", "known energy", "from", "to", "over the first", "from", "to", "left out", "source")
     parts = [
         Part("What the device may cost", _break_evens(report)),
         Part("Networks", [totals_figure(report), terms_figure(report.networks), paragraph(intervals),
                           table(columns, (_network_row(report, energy) for energy in report.networks))]),
         Part("Terms", [_terms(energy) for energy in report.networks]),
-        Part(f"Layers of {main.network.name}", [layers_figure(main), _layers(main)]),
+        Part(f"Layers of {main.network.name}", [layers_figure(main), folded("By term", _layers(main))]),
         Part("Sweeps", [
             paragraph("Known energy; where the device's constants are unknown, that of a free device."),
             *(sweep_figure(sweep) for sweep in found),
@@ -52,12 +52,22 @@ def energy_verdicts(report: EnergyReport) -> list[Verdict]:
     left = f", without {', '.join(main.unknown)}: no published value" if main.unknown else ""
     said = f"{main.network.name}: {value} an inference [{low}, {high}]{left}"
     found = [Verdict("open" if main.unknown else "good", said)]
-    for one in report.break_even:
-        if one.network == main.network.name and one.encoding == report.settings.encoding:
-            limit = one.per_read_J.value
-            state: State = "open" if limit is None else "good" if limit > 0 else "bad"
-            found.append(Verdict(state, break_even_sentence(one)))
+    limits = [one for one in main_break_evens(report) if one.per_read_J.value is not None]
+    above = [one for one in limits if one.per_read_J.value <= 0]  # type: ignore[operator]
+    if above:
+        names = ", ".join(one.baseline for one in above)
+        found.append(Verdict("bad", f"it takes more than {names} even with a free device"))
+    below = [one for one in limits if one not in above]
+    if below:
+        hardest = min(below, key=lambda one: one.per_read_J.value or 0.0)
+        found.append(Verdict("open", f"the hardest of the others to beat: {break_even_sentence(hardest)}"))
     return found
+
+
+def main_break_evens(report: EnergyReport) -> list[BreakEven]:
+    """Those of the network in question, spikes sent as the settings say."""
+    mine = (report.main.network.name, report.settings.encoding)
+    return [one for one in report.break_even if (one.network, one.encoding) == mine]
 
 
 def _break_evens(report: EnergyReport) -> list[str]:
@@ -66,11 +76,14 @@ def _break_evens(report: EnergyReport) -> list[str]:
         "much as the baseline. Negative: it takes more even with a free device."
     )
     columns = ("network", "baseline", "spikes as", "a level read may cost", "from", "to", "or a pulse, reading free")
-    rows = (
-        (b.network, b.baseline, b.encoding, *_cells(b.per_read_J), _joules(b.per_pulse_J.value))
-        for b in report.break_even
-    )
-    return [paragraph(said), table(columns, rows)]
+
+    def listed(found: Sequence[BreakEven]) -> str:
+        return table(columns, ((b.network, b.baseline, b.encoding, *_cells(b.per_read_J), _joules(b.per_pulse_J.value))
+                               for b in found))  # fmt: skip
+
+    mine = main_break_evens(report)
+    others = [one for one in report.break_even if one not in mine]
+    return [paragraph(said), listed(mine), folded("Other networks of devices, other messages", listed(others))]
 
 
 def _joules(value: float | None) -> str:

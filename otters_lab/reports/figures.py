@@ -34,7 +34,8 @@ STYLE: Any = {
     "font.size": 9,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.alpha": 0.3,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
     "axes.prop_cycle": cycler(color=PALETTE),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -63,10 +64,17 @@ class Drawing:
 
 @contextmanager
 def panel(size: tuple[float, float] = SIZES["panel"]) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one pair of axes, in our style."""
+    """A figure with one pair of axes, in our style; laid out when it is left, once and for all.
+
+    Laid out at each saving, a figure would move a little each time.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure, figure.subplots()
+        engine = figure.get_layout_engine()
+        assert engine is not None  # it was given above
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -49,9 +49,10 @@ a{color:var(--c0)}
 .scroll{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-th{vertical-align:bottom;max-width:9rem;min-width:4.5rem;overflow-wrap:anywhere}
+th{vertical-align:bottom}
 th.n,td.n{text-align:right}td.n{white-space:nowrap}
-td:not(.n){min-width:7.5rem;max-width:30rem;overflow-wrap:anywhere}
+td:not(.n){min-width:7.5rem;max-width:30rem}td.long{overflow-wrap:anywhere}td.long,td.text{min-width:17rem}
+th.n{min-width:5.5rem}
 .good{color:var(--good)}.bad{color:var(--bad)}.open{color:var(--open)}
 .good,.bad,.open{font-weight:600}
 ul.verdicts{list-style:none;margin:1rem 0;padding:.6rem 1rem;border:1px solid var(--line);border-radius:.4rem;
@@ -60,6 +61,7 @@ background:var(--wash)}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem 1.6rem;
 margin:1rem 0}
 .figures.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr))}
+@media(max-width:30rem){.figures.small{grid-template-columns:1fr 1fr;gap:1rem .6rem}}
 figure{margin:0;min-width:0}
 figcaption{font-size:.85rem;line-height:1.4;max-width:34rem}
 """
@@ -76,6 +78,8 @@ figure,tr,ul.verdicts{break-inside:avoid}h2,summary,figcaption{break-after:avoid
 details::details-content{content-visibility:visible;display:block}}
 """
 )
+
+_LONG = 32  # letters of a word that may be broken, such as a hash
 
 State = Literal["good", "bad", "open"]
 _SIGNS = {"good": "\u2713", "bad": "\u2717", "open": "?"}
@@ -151,7 +155,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 
     def cell(tag: str, place: int, content: Cell) -> str:
         inner = content.html() if isinstance(content, Verdict) else escape(content)
-        return f'<{tag} class="n">{inner}</{tag}>' if numeric[place] else f"<{tag}>{inner}</{tag}>"
+        words = "" if isinstance(content, Verdict) else content
+        unbroken = any(len(word) > _LONG for word in words.split())
+        kind = "n" if numeric[place] else "long" if unbroken else "text" if len(words) > 2 * _LONG else ""
+        return f'<{tag} class="{kind}">{inner}</{tag}>' if kind else f"<{tag}>{inner}</{tag}>"
 
     head = "".join(cell("th", place, column) for place, column in enumerate(columns))
     lines = "".join(
@@ -198,7 +205,7 @@ def _rounded(text: str) -> str:
         packed = re.sub(r"\s*([MLQCzZ])\s*", r"\1", numbers).strip()
         return f'{match[1]}="{packed}"'
 
-    text = re.sub(r'(?<= )(d|x|y|transform)="([^"]*)"', shorter, text)
+    text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]*)"', shorter, text)
     text = re.sub(r"(; )?font-family: [^;\"]*", "", text)
     text = text.replace("; stroke-linejoin: miter", "").replace("; stroke-linecap: square", "")
     return re.sub(r">\s*\n\s*<", "><", text)

@@ -84,8 +84,8 @@ class Written:
     figures: list[Path]
 
 
-def write_report(report: Report, path: Path, folder: Path | None = None) -> Written:
-    """Writes the page, and with `folder` every figure of it there, as SVG and as PNG.
+def check_page_path(path: Path) -> None:
+    """Refuses to write a page over what is none.
 
     Raises
     ------
@@ -94,6 +94,17 @@ def write_report(report: Report, path: Path, folder: Path | None = None) -> Writ
     """
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise InputError("a report is a page", found=str(path), expected="a file .html")
+
+
+def write_report(report: Report, path: Path, folder: Path | None = None) -> Written:
+    """Writes the page, and with `folder` every figure of it there, as SVG and as PNG.
+
+    Raises
+    ------
+    InputError
+        as `check_page_path`.
+    """
+    check_page_path(path)
     text = report.html().encode()
     write_atomically(path, text)
     files = [] if folder is None else [

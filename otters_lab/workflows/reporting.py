@@ -11,7 +11,7 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.files import read_json, sha256_file
 from otters_lab.core.provenance import check_sidecar
 from otters_lab.measurements.capture import Capture, is_capture, load_capture
-from otters_lab.reports.report import Report, Written, write_report
+from otters_lab.reports.report import Report, Written, check_page_path, write_report
 from otters_lab.workflows.artefacts import target_of
 from otters_lab.workflows.finding import Finder
 
@@ -42,6 +42,7 @@ def report_file(
     DamagedFileError
         for one that is damaged or altered.
     """
+    check_page_path(out)
     path = target_of(path)
     kind, report = _report(path, captures, search)
     return Reported(kind, report, write_report(report, out, figures))
