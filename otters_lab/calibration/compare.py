@@ -75,13 +75,10 @@ def compare(old: Measured, new: Measured, tolerance_levels: float = 0.0) -> Comp
     frame, top = Frame.of(old.device), old.device.levels.n_levels - 1
     runs = [runs_in(frame, side.device, side.traces) for side in (old, new)]
     mean, error = _mean_change(frame, old, new, runs)
-    sides = list(zip((old, new), runs, strict=True))
+    kinds = {"run-to-run": (run_to_run, RUN_ALPHA), "device-to-device": (device_to_device, DEVICE_ALPHA)}
     sds = {
-        name: _changes(*(spread(frame, side.device, own) for side, own in sides), alpha=alpha)
-        for name, spread, alpha in (
-            ("run-to-run", run_to_run, RUN_ALPHA),
-            ("device-to-device", device_to_device, DEVICE_ALPHA),
-        )
+        name: _changes(spread(frame, old.device, runs[0]), spread(frame, new.device, runs[1]), alpha)
+        for name, (spread, alpha) in kinds.items()
     }
     half = np.maximum(error.critical * error.se, _resolution(frame))
     shift = mean.new - mean.old

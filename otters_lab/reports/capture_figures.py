@@ -23,6 +23,7 @@ from otters_lab.reports.figures import (
     panel,
     plain_log_axis,
     shaded_cells,
+    slug,
     spread_out,
     sqrt_seconds_axis,
     unit_for,
@@ -117,9 +118,11 @@ def device_figures(capture: Capture, numbers: pd.DataFrame) -> list[Drawing]:
     several = numbers["point"].nunique() > 1
     known = decays.drop_duplicates("cell")
     order = sorted_devices(known["device_name"])
-    known = known.iloc[np.lexsort((known["point"], [order.index(name) for name in known["device_name"]]))]
+    places = np.array([order.index(name) for name in known["device_name"]])
+    known = known.iloc[np.lexsort((known["point"].to_numpy(), places))]
     drawings = []
-    for device, point, cell in known[["device_name", "point", "cell"]].iloc[every_so(len(known), _MOST_PANELS)].values:
+    chosen = known[["device_name", "point", "cell"]].iloc[every_so(len(known), _MOST_PANELS)]
+    for number, (device, point, cell) in enumerate(chosen.itertuples(index=False), 1):
         own = decays[decays["cell"] == cell].sort_values("elapsed_h", kind="stable")
         good, bad = (own.loc[found, "row"].to_numpy() for found in (own["status"] == "ok", own["status"] != "ok"))
         good, bad = (rows[every_so(len(rows), _MOST_REPEATS)] if len(rows) else rows for rows in (good, bad))
@@ -131,13 +134,13 @@ def device_figures(capture: Capture, numbers: pd.DataFrame) -> list[Drawing]:
             for row in bad:
                 _draw(axes, capture, row, unit, color=BAD, ls="--")
             axes.set_title(title, loc="left")
-            sqrt_seconds_axis(axes, float(np.nanmax(capture.time_s[own["row"].to_numpy()])))
+            sqrt_seconds_axis(axes, float(np.nanmax(capture.time_s[own["row"].to_numpy()])), narrow=True)
             axes.set(ylabel=f"current ({unit.name})")
         shown = f"{len(good) + len(bad)} of {len(own)} repeats" if len(own) > 1 else "its one decay"
         later = ", later ones darker" if len(good) > 1 else ""
         flagged = f", {len(bad)} flagged (dashed)" if len(bad) else ""
-        name = f"traces-device-{device}".replace("/", "-") + (f"-point-{point}" if several else "")
-        drawings.append(Drawing(name, figure, f"{title.capitalize()}: {shown}{later}{flagged}.", "small"))
+        caption = f"{title.capitalize()}: {shown}{later}{flagged}."
+        drawings.append(Drawing(slug(f"traces {number:02d} {title}"), figure, caption, "small"))
     return drawings
 
 
@@ -265,7 +268,7 @@ def _drift_figure(numbers: pd.DataFrame, column: str, name: str, wrong: str) -> 
         axes.legend()
     said = "" if slope is None else f" Slope: {drift_words(slope, 'A', 'an hour')}."
     return Drawing(
-        f"drift-{name.split()[-1]}",
+        slug(f"drift {name.split()[-1]}"),
         figure,
         f"The {name} of each trace less the mean of its device at its point.{said} The dots should scatter about the "
         f"line all along. {wrong}",

@@ -12,7 +12,7 @@ from otters_lab.core.quantity import format_quantity
 from otters_lab.energy.pricing import NetworkEnergy
 from otters_lab.energy.report import EnergyReport
 from otters_lab.energy.sweeps import Sweep
-from otters_lab.reports.figures import PALETTE, Drawing, joules_axis, panel, plain_log_axis
+from otters_lab.reports.figures import PALETTE, Drawing, joules_axis, panel, plain_log_axis, slug
 
 _TALL = (4.8, 4.0)
 
@@ -89,7 +89,7 @@ def sweep_figure(sweep: Sweep) -> Drawing:
         joules_axis(axes.yaxis)
         figure.legend(loc="outside lower center", fontsize=7, ncols=2)
     return Drawing(
-        f"sweep-{sweep.name.replace(' ', '-')}",
+        slug(f"sweep {sweep.name}"),
         figure,
         f"Known energy over {sweep.name}, all else as set. Solid lines are networks with devices. Where two lines "
         "cross the cheaper one changes; parallel lines mean that this choice does not decide between them.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,14 +53,19 @@ SIZES = {"panel": (4.8, 3.2), "small": (2.7, 2.0)}
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with what a reader needs: `name` for its file, and a caption that says what should be seen, and what
-    would be wrong.
+    """A figure with what a reader needs: `name`, a slug, for its file and ids, and a caption that says what should be
+    seen, and what would be wrong.
     """
 
     name: str
     figure: Figure
     caption: str
     size: Literal["panel", "small"] = "panel"
+
+
+def slug(text: str) -> str:
+    """Text as a name for files and anchors: small letters and digits, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 @contextmanager
@@ -159,12 +165,11 @@ def shaded_cells(axes: Axes, values: Array, most: float) -> None:
             cells(axes, list(zip(columns.tolist(), rows.tolist(), strict=True)), colour, 0.08 + 0.82 * step / steps)
 
 
-def sqrt_seconds_axis(axes: Axes, longest_s: float) -> None:
+def sqrt_seconds_axis(axes: Axes, longest_s: float, *, narrow: bool = False) -> None:
     """A square-root scale of time from 0 on, on which a stretched exponential of exponent 1/2 begins straight."""
     axes.set_xscale("function", functions=(lambda t: np.sqrt(np.maximum(t, 0.0)), np.square))
     top = 10.0 ** np.floor(np.log10(longest_s * 1.02))
     top *= max(step for step in (1, 2, 5) if step * top <= longest_s * 1.02)
-    narrow = axes.get_figure(root=True).get_figwidth() < SIZES["panel"][0]
     axes.set_xticks([0.0, *(top * share for share in ((0.1, 0.5, 1.0) if narrow else (0.01, 0.1, 0.2, 0.5, 1.0)))])
     axes.set_xlim(0.0, longest_s * 1.03)
     axes.xaxis.set_major_formatter(_in_units("s"))

@@ -13,7 +13,7 @@ from typing import Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from otters_lab.reports.figures import INK, PALETTE, STYLE, Drawing
+from otters_lab.reports.figures import INK, PALETTE, STYLE, Drawing, slug
 
 PAGE_STYLE = STYLE
 # On dark paper the palette is lighter; its order is that of `PALETTE`.
@@ -46,8 +46,7 @@ ul{padding-left:1.2rem}li{max-width:58rem}
 nav{margin:1rem 0;display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 a{color:var(--c0)}
 .soft,figcaption{color:var(--soft)}
-.scroll{overflow-x:auto;margin:1rem 0}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{vertical-align:bottom}
 th.n,td.n{text-align:right}td.n{white-space:nowrap}
@@ -73,8 +72,9 @@ details{margin:.6rem 0}
 summary{cursor:pointer}
 @media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}
 figure,tr,ul.verdicts{break-inside:avoid}h2,summary,figcaption{break-after:avoid}
+h2+.figures{break-before:avoid}
 .figures{grid-template-columns:1fr 1fr}.figures.small{grid-template-columns:repeat(3,1fr)}
-.scroll,pre{overflow:visible}pre{white-space:pre-wrap}table{font-size:8.5pt}th,td{padding:.15rem .4rem}
+pre{overflow:visible;white-space:pre-wrap}table{display:table;font-size:8.5pt}th,td{padding:.15rem .4rem}
 details::details-content{content-visibility:visible;display:block}}
 """
 )
@@ -105,27 +105,25 @@ class Verdict:
 Cell = str | Verdict
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole page of its parts, each HTML; `title` is plain text."""
+def page(title: str, parts: Iterable[str], head: str = "") -> str:
+    """A whole page of its parts, each HTML; `title` is plain text, `head` HTML that belongs into the head."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{CSS}</style>{head}</head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
     )
 
 
 def heading(title: str) -> str:
     """The heading of a part of the page, which `contents` leads to."""
-    return f'<h2 id="{_anchor(title)}">{escape(title)}</h2>'
+    return f'<h2 id="{slug(title)}">{escape(title)}</h2>'
 
 
 def contents(titles: Iterable[str]) -> str:
     """Links to the page's parts."""
-    return "<nav>" + "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in titles) + "</nav>"
-
-
-def _anchor(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return "<nav>" + "".join(f'<a href="#{slug(title)}">{escape(title)}</a>' for title in titles) + "</nav>"
 
 
 def paragraph(text: str) -> str:
@@ -164,7 +162,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     lines = "".join(
         "<tr>" + "".join(cell("td", place, content) for place, content in enumerate(row)) + "</tr>" for row in body
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _is_number(cell: Cell) -> bool:
@@ -186,7 +184,7 @@ def figures(drawings: Iterable[Drawing]) -> str:
 def svg(figure: Figure, name: str = "figure") -> str:
     """A figure as an element of the page, in the page's colours, the same bytes each time.
 
-    `name` is the start of every id in it, one of its own a page: ids of two figures must not meet.
+    `name` is the start of every id in it, a `slug` of its own on the page: ids of two figures must not meet.
     """
     with rc_context(STYLE):
         buffer = io.StringIO()

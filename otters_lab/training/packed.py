@@ -87,6 +87,13 @@ class Base(NamedTuple):
     sha256: str
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file begins like a packed student, whatever its name."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return b'"otters_packed"' in file.read(min(size, 1 << 20))
+
+
 def packed_about(path: Path, data: bytes) -> tuple[Section, Header, list[SiteSummary], Base]:
     """What a packed file's bytes say of the student; needs no base.
 

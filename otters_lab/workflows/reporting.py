@@ -53,16 +53,18 @@ def _report(path: Path, captures: Sequence[Path], search: Sequence[Path]) -> tup
         return "calibration", _of_calibration(path, captures, search)
     if captures:
         raise InputError("--capture is for the report of a calibration", file=path)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if path.suffix == ".h5" or (path.is_file() and is_capture(path)):
+        from otters_lab.reports.capture_page import capture_report
+
+        return "capture", capture_report(load_capture(path))
+    from otters_lab.training.packed import is_packed
+
+    if path.is_dir() or path.suffix == ".safetensors" or (path.is_file() and is_packed(path)):
         from otters_lab.reports.checkpoint_page import checkpoint_report
         from otters_lab.training.about import about_checkpoint
 
         about = about_checkpoint(path)
         return "checkpoint", checkpoint_report(about, sha256_file(path) if path.is_file() else None)
-    if path.suffix == ".h5" or (path.is_file() and is_capture(path)):
-        from otters_lab.reports.capture_page import capture_report
-
-        return "capture", capture_report(load_capture(path))
     if not path.exists():
         raise InputError("no such file", file=path)
     raise InputError("there is no report of such a file", file=path, expected=_EXPECTED)

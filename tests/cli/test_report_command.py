@@ -95,6 +95,14 @@ def test_an_altered_calibration_is_refused_by_name(cli, alone, tmp_path):
     assert err.count("\n") == 1
 
 
+def test_a_packed_student_is_known_whatever_its_name(cli, root, tmp_path):
+    student = tmp_path / "student.bin"
+    shutil.copy(root / "tests" / "benchmarks" / "results" / "sst2_student.safetensors", student)
+    code, out, _ = cli("report", student, "-o", tmp_path / "page.html")
+    assert code == 0
+    assert "page.html: checkpoint, 5 figures, " in out
+
+
 def test_captures_are_for_calibrations(cli, root, tmp_path):
     capture = root / "measurements" / "reference.h5"
     code, _, err = cli("report", capture, "-o", tmp_path / "page.html", "--capture", capture)

@@ -11,6 +11,7 @@ import pytest
 
 from otters_lab.calibration.file import Calibration
 from otters_lab.measurements.capture import Capture, load_capture
+from otters_lab.reports.capture_figures import device_figures
 from otters_lab.reports.capture_numbers import away_from_their_like, drift_of, noise_spectra, numbers_of
 from otters_lab.reports.capture_page import capture_report
 from otters_lab.reports.html import svg
@@ -30,7 +31,7 @@ def test_the_reference_is_whole_and_says_that_it_is_synthetic(
     assert page.text.index("SYNTHETIC") < page.text.index("400 of 400")
     assert page.row("3")[1] == "50"
     assert capture_page.drawings[0].name == "coverage"
-    assert sum(drawing.name.startswith("traces-device-") for drawing in capture_page.drawings) == 8
+    assert sum(drawing.name.startswith("traces-0") for drawing in capture_page.drawings) == 8
 
 
 def test_its_provenance_is_the_files(capture_html: str, reference: tuple[Capture, Calibration], parsed: Any) -> None:
@@ -61,6 +62,14 @@ def test_flagged_traces_are_named_and_missing_ones_counted(spoilt: Capture, pars
     wanted = [((table["device"] == d) & (table["point"] == p) & (table["status"] == "ok")).sum()
               for p in (0, 1) for d in (1, 2)]  # fmt: skip
     assert counts == [str(count) for count in wanted if count]
+
+
+def test_figures_of_strangely_named_chips_have_names_of_their_own(spoilt: Capture) -> None:
+    numbers = numbers_of(spoilt)
+    numbers["device_name"] = ['a"b/1' if device == 1 else "A b/1" for device in numbers["device"]]
+    names = [drawing.name for drawing in device_figures(spoilt, numbers)]
+    assert len(set(names)) == len(names) == 4
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
 
 
 def test_the_same_capture_gives_the_same_numbers_and_figures(capture_page: Report, root: Path) -> None:
