@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from otters_lab.calibration.comparison import Comparison, LevelChange, SdChange
-from otters_lab.calibration.file import Calibration, DeviceRecord, SpreadRecord, TraceTable, rounded
+from otters_lab.calibration.file import Calibration, DeviceRecord, TraceTable, rounded
 from otters_lab.calibration.frame import Frame, Runs, curvature_effect, runs_in, sensitivity
-from otters_lab.calibration.simultaneous import difference, effective_dof, largest_t, sd_interval
+from otters_lab.calibration.levelspread import LevelSpread, device_to_device, run_to_run
+from otters_lab.calibration.simultaneous import difference, largest_t
 from otters_lab.core.errors import InputError, RefusedError
 from otters_lab.core.protocols import AnyArray, Array
 
@@ -74,9 +75,10 @@ def compare(old: Measured, new: Measured, tolerance_levels: float = 0.0) -> Comp
     frame, top = Frame.of(old.device), old.device.levels.n_levels - 1
     runs = [runs_in(frame, side.device, side.traces) for side in (old, new)]
     mean, error = _mean_change(frame, old, new, runs)
+    kinds = {"run-to-run": (run_to_run, RUN_ALPHA), "device-to-device": (device_to_device, DEVICE_ALPHA)}
     sds = {
-        "run-to-run": _run_changes(frame, old, new, runs),
-        "device-to-device": _device_changes(frame, old, new, runs),
+        name: _changes(spread(frame, old.device, runs[0]), spread(frame, new.device, runs[1]), alpha)
+        for name, (spread, alpha) in kinds.items()
     }
     half = np.maximum(error.critical * error.se, _resolution(frame))
     shift = mean.new - mean.old
@@ -235,52 +237,15 @@ def _shape(frame: Frame, old: Measured, runs: Runs) -> Array:
     return np.asarray(vectors[:, -3:] * np.sqrt(np.maximum(values[-3:], 0.0)))
 
 
-def _level_variance(frame: Frame, device: DeviceRecord, spread: SpreadRecord) -> list[float | None]:
-    """A deconvolved covariance as variances of the levels; None where nothing resolved moves a level."""
-    known = np.array([[0.0 if v is None else v for v in row] for row in spread.covariance])
-    slopes = sensitivity(frame, device)
-    variance = np.einsum("ki,ij,kj->k", slopes, known, slopes)
-    return [float(v) if v > 0 else None for v in variance]
-
-
-def _run_changes(frame: Frame, old: Measured, new: Measured, runs: list[Runs]) -> list[SdChange]:
-    totals: list[list[tuple[float, float]]] = []
-    for side in runs:
-        away, dof = side.away()
-        squares = np.sum(away**2, axis=0) / max(dof, 1)
-        totals.append([(float(v), effective_dof(away[:, k], dof)) for k, v in enumerate(squares)])
-    own = [_level_variance(frame, side.device, side.device.run_to_run) for side in (old, new)]
-    return _changes(own, totals, RUN_ALPHA)
-
-
-def _device_changes(frame: Frame, old: Measured, new: Measured, runs: list[Runs]) -> list[SdChange]:
-    totals = []
-    for side in runs:
-        means = np.stack(list(side.means().values()))
-        dof = len(means) - 1
-        squares = np.var(means, axis=0, ddof=1) if dof else np.zeros(len(frame.u))
-        totals.append([(float(v), float(dof)) for v in squares])
-    own = [_level_variance(frame, side.device, side.device.device_to_device) for side in (old, new)]
-    return _changes(own, totals, DEVICE_ALPHA)
-
-
-def _changes(own: list[list[float | None]], totals: list[list[tuple[float, float]]], alpha: float) -> list[SdChange]:
-    """own: deconvolved variance a side and level; totals: (variance with the noise in it, dof) a side and level."""
+def _changes(old: list[LevelSpread], new: list[LevelSpread], alpha: float) -> list[SdChange]:
     changes = []
-    for (old, new), sides in zip(zip(*own, strict=True), zip(*totals, strict=True), strict=True):
-        sds = [None if v is None else rounded(v**0.5) for v in (old, new)]
-        if old is None or new is None or min(dof for _, dof in sides) < 1:
+    for one, other in zip(old, new, strict=True):
+        sds = [None if spread.sd is None else rounded(spread.sd) for spread in (one, other)]
+        intervals = [spread.interval(alpha / len(old)) for spread in (one, other)]
+        if one.sd is None or other.sd is None or intervals[0] is None or intervals[1] is None:
             changes.append(SdChange(old=sds[0], new=sds[1], change=None, interval=None))
             continue
-        # The deconvolved variance is what counts; of the total only what lies above it is noise.
-        intervals = [
-            sd_interval(max(total, v), max(total - v, 0.0), dof, alpha / len(totals[0]))
-            for v, (total, dof) in zip((old, new), sides, strict=True)
-        ]
-        low, high = difference(old**0.5, intervals[0], new**0.5, intervals[1])
-        changes.append(
-            SdChange(
-                old=sds[0], new=sds[1], change=rounded(new**0.5 - old**0.5), interval=(rounded(low), rounded(high))
-            )
-        )
+        low, high = difference(one.sd, intervals[0], other.sd, intervals[1])
+        change = rounded(other.sd - one.sd)
+        changes.append(SdChange(old=sds[0], new=sds[1], change=change, interval=(rounded(low), rounded(high))))
     return changes

@@ -28,6 +28,7 @@ HELP = {
     "bench": Help(
         "connect, identify, self-test; leave every output off",
         (
+            "otters-lab bench",
             f"otters-lab bench {_BENCH}",
             f"otters-lab bench {_BENCH} --serve --write tcp.toml",
         ),
@@ -145,6 +146,18 @@ HELP = {
             "otters-lab energy --layers 12 --hidden 768 --ffn 3072 --length 128 \\\n    --rate 0.3",
             "otters-lab energy --preset open22",
         ),
+    ),
+    "report": Help(
+        "one self-contained page of a capture, calibration or checkpoint",
+        (
+            "otters-lab report measurements/a1.h5 -o a1-capture.html",
+            "otters-lab report calibration/a1.json -o a1.html --figures figures",
+            "otters-lab report networks/digits -o digits.html",
+        ),
+    ),
+    "monitor": Help(
+        "a live page of a folder's sweeps and trainings, on loopback",
+        ("otters-lab monitor", "otters-lab monitor lab --port 8765"),
     ),
     "trust": Help(
         "let a workspace's own driver, or a [notify] command, run",

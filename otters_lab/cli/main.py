@@ -18,6 +18,7 @@ from otters_lab.cli import (
     light_commands,
     listing_commands,
     model_commands,
+    report_command,
     sweep_command,
 )
 from otters_lab.cli.help import explain
@@ -45,6 +46,7 @@ light_commands.register(app)
 calibration_commands.register(app)
 model_commands.register(app)
 energy_command.register(app)
+report_command.register(app)
 explain(app)
 
 

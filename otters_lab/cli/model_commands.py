@@ -318,7 +318,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo's workspace goes.")] = Path("demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """The whole road on the virtual bench: sweep, fit, train, evaluate, energy. About two minutes."""
+    """The whole road on the virtual bench: sweep, fit, train, evaluate, energy, reports. About two minutes."""
     import sys
 
     from otters_lab.core.quantity import format_quantity

@@ -37,6 +37,7 @@ class Capture:
     trace: chip, device, point, repeat, kind, point_id, status, start_utc, n_samples, aperture_s, edge_uncertainty_s,
     pulse_width_s, range_A, baseline_A, plateau_A, the parameters by name in the units of `parameter_units`, and what
     other instruments said in those of `reading_units`. `seams`: where the sweep stood still (trace, UTC, why).
+    `recipe` and `bench` are the files' text as it was, `planned` how many traces were to be taken, None if not known.
     """
 
     path: Path
@@ -49,6 +50,10 @@ class Capture:
     parameter_units: dict[str, str]
     reading_units: dict[str, str]
     sha256: str
+    note: str
+    recipe: str
+    bench: str
+    planned: int | None
 
     @property
     def seams(self) -> list[dict[str, Any]]:
@@ -271,4 +276,8 @@ def _capture(path: Path, dataset: xr.Dataset, header: Header) -> Capture:
         parameter_units={name: str(dataset[name].attrs["units"]) for name in parameters},
         reading_units=reading_units,
         sha256=sha256_file(path),
+        note=str(dataset.attrs["note"]),
+        recipe=str(dataset.attrs["recipe"]),
+        bench=str(dataset.attrs["bench"]),
+        planned=json.loads(dataset.attrs["plan"])["traces"],
     )

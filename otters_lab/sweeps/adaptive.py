@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.sweeps.recipe import AdaptiveSection
+from otters_lab.sweeps.signal import drop_A
 
 WARNING = "repeats were stopped by their own scatter: standard deviations are biased low"
 
@@ -53,12 +52,3 @@ class StopRule:
             return False
         error = math.sqrt(found.squares / (found.count - 1) / found.count)
         return error <= self._section.error * abs(found.mean)
-
-
-def drop_A(trace: Trace) -> float | None:
-    """Mean of the first twentieth of the decay less that of the last (A); None without a decay."""
-    decay = trace.current_A[trace.time_s - trace.aperture_s / 2 > trace.edge_uncertainty_s]
-    if len(decay) < 2:
-        return None
-    m = max(1, len(decay) // 20)
-    return float(np.mean(decay[:m]) - np.mean(decay[-m:]))

@@ -12,6 +12,7 @@ from otters_lab.core.protocols import Array, DecaySource, Trace
 from otters_lab.instruments.bench import open_bench
 from otters_lab.instruments.benchfile import BenchFile
 from otters_lab.sweeps.plan import Plan
+from otters_lab.sweeps.signal import dark_A, drop_A, noise_A
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,9 @@ def report_trial(trace: Trace, dark_record: Trace, line_frequency_Hz: float) -> 
     """Judges one decay and a record in the dark."""
     t, current = trace.time_s, trace.current_A
     half = trace.aperture_s / 2
-    dark = current[t + half < -trace.pulse_width_s]
+    dark = dark_A(trace)
     lit = current[(t - half > -trace.pulse_width_s) & (t + half < 0)]
-    decay = current[t - half > trace.edge_uncertainty_s]
-    m = max(1, len(decay) // 20)
-    drop = float(np.mean(decay[:m]) - np.mean(decay[-m:])) if len(decay) > 1 else None
-    noise = _noise(dark) if len(dark) >= 8 else _noise(decay) if len(decay) >= 8 else None
+    drop, noise = drop_A(trace), noise_A(trace)
     return TrialReport(
         status=trace.status,
         samples=len(current),
@@ -96,11 +94,6 @@ def report_trial(trace: Trace, dark_record: Trace, line_frequency_Hz: float) -> 
         flicker_A=_amplitude(dark_record.time_s, dark_record.current_A, 2 * line_frequency_Hz),
         edge_uncertainty_s=trace.edge_uncertainty_s,
     )
-
-
-def _noise(values: Array) -> float:
-    """sd of one reading from differences of neighbours, which a slow decay hardly touches."""
-    return float(np.std(np.diff(values)) / math.sqrt(2))
 
 
 def _amplitude(t: Array, values: Array, frequency_Hz: float) -> float | None:

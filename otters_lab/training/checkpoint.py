@@ -199,19 +199,41 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not (folder / PROVENANCE).exists():
         raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=folder)
     header = check_files(folder)
-    record = read_json(folder / CONFIG)
-    if not isinstance(record, dict) or "otters" not in record:
-        raise DamagedFileError(folder / CONFIG, 'has no section "otters"')
-    section = validated(Section, folder / CONFIG, record["otters"])
+    record, section = read_section(folder)
     if record.get("quantization_config", {}).get("quant_method") != METHOD:
         raise DamagedFileError(folder / CONFIG, f"is not of a network converted by {METHOD}")
     student, teacher = _read_model(folder, record), _read_model(folder / TEACHER, read_json(folder / TEACHER / CONFIG))
-    sites = validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
+    sites = read_sites(folder)
     calibration = read_bytes(folder / CALIBRATION) if (folder / CALIBRATION).exists() else None
     task = find_task(section.task)
     for model in (student, teacher):
         task.freeze(model)
     return Checkpoint(folder, section, student.eval(), teacher.eval(), sites, calibration, header)
+
+
+def read_section(folder: Path) -> tuple[dict[str, Any], Section]:
+    """The config.json of a checkpoint, and our section of it.
+
+    Raises
+    ------
+    DamagedFileError
+        if it has none, or it is not what it should be.
+    """
+    record = read_json(folder / CONFIG)
+    if not isinstance(record, dict) or "otters" not in record:
+        raise DamagedFileError(folder / CONFIG, 'has no section "otters"')
+    return record, validated(Section, folder / CONFIG, record["otters"])
+
+
+def read_sites(folder: Path) -> list[SiteSummary]:
+    """What the sites of a checkpoint fire.
+
+    Raises
+    ------
+    DamagedFileError
+        if they are not what they should be.
+    """
+    return validated(SiteList, folder / SITES, read_json(folder / SITES)).sites
 
 
 def load_earlier(folder: Path, task: Task, base: str) -> Checkpoint:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -24,11 +25,12 @@ from otters_lab.core.provenance import Header, write_sidecar
 from otters_lab.training.base_models import find_base
 from otters_lab.training.checkpoint import Checkpoint, Section, SiteList
 from otters_lab.training.measure import logits
-from otters_lab.training.packed_file import ABOUT, SEAL, UNSEALED, read_packed, sealed
+from otters_lab.training.packed_file import ABOUT, SEAL, UNSEALED, PackedFile, read_packed, sealed
 from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.functional import weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
+from otters_lab.ttfs.statistics import SiteSummary
 
 _BITS, _SCALE, _ANSWERS = ".weight.bits", ".weight.scale", "teacher."
 _ANSWERED = "validation", "test"
@@ -81,6 +83,33 @@ def _without_paths(header: Header) -> Header:
     return header.model_copy(update={"config": config, "command": []})
 
 
+class Base(NamedTuple):
+    """The pre-trained encoder that a student was packed against."""
+
+    name: str
+    sha256: str
+
+
+def packed_about(path: Path) -> tuple[PackedFile, Section, list[SiteSummary], Base]:
+    """What a packed file says of the student; needs no base.
+
+    Raises
+    ------
+    InputError
+        if there is no such file.
+    DamagedFileError
+        if it does not hold a packed student, or was altered.
+    """
+    packed = read_packed(path)
+    about = packed.about
+    try:
+        section, sites = Section.model_validate(about["section"]), SiteList(sites=about["sites"]).sites
+        tensors_from_bytes(packed.data)
+        return packed, section, sites, Base(about["base"], about["base_sha256"])
+    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise DamagedFileError(path, f"is not a packed student: {error}") from None
+
+
 def unpack(path: Path) -> Checkpoint:
     """The checkpoint that a packed file is of, without its teacher and calibration. The student's scores are the
     original's; its latent weights are the signs at their scale.
@@ -92,18 +121,13 @@ def unpack(path: Path) -> Checkpoint:
     DamagedFileError
         if the file does not hold a packed student, or was altered.
     """
-    packed = read_packed(path)
-    about = packed.about
-    try:
-        section, sites = Section.model_validate(about["section"]), SiteList(sites=about["sites"]).sites
-        kept = tensors_from_bytes(packed.data)
-    except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(path, f"is not a packed student: {error}") from None
-    weights = _base_file(about["base"])
-    if sha256_file(weights) != about["base_sha256"]:
+    packed, section, sites, base = packed_about(path)
+    kept = tensors_from_bytes(packed.data)
+    weights = _base_file(base.name)
+    if sha256_file(weights) != base.sha256:
         raise InputError("the base is another one than it was packed with", file=weights,
-                         found=sha256_file(weights)[:12], expected=about["base_sha256"][:12])  # fmt: skip
-    config = AutoConfig.from_pretrained(find_base(about["base"]), num_labels=find_task(section.task).labels)
+                         found=sha256_file(weights)[:12], expected=base.sha256[:12])  # fmt: skip
+    config = AutoConfig.from_pretrained(find_base(base.name), num_labels=find_task(section.task).labels)
     model: Any = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     convert(model, section.code)
     shared, state = tensors_from_bytes(read_bytes(weights)), {}

@@ -40,8 +40,8 @@ def sealed(packed: bytes) -> bytes:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file names itself a packed student, be it damaged or not."""
-    return path.suffix == ".safetensors" and any(f'"{name}":'.encode() in _start(path) for name in (ABOUT, SEAL))
+    """Whether a file begins like a packed student, whatever its name, be it damaged or not."""
+    return any(f'"{name}":'.encode() in _start(path) for name in (ABOUT, SEAL))
 
 
 def is_sealed(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The whole road once, on the virtual bench: sweep, fit, train, evaluate, energy. What is there already is reused."""
+"""The whole road once, on the virtual bench, from the sweep to the reports. What is there already is reused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from otters_lab.energy.settings import Settings
 from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import Capture, load_capture
 from otters_lab.measurements.spool import spool_path
-from otters_lab.reports.figures import calibration_figure, capture_figure
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import SweepOptions
@@ -23,6 +22,7 @@ from otters_lab.training.checkpoint_files import PROVENANCE, check_files
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.workflows.fitting import fit_files
 from otters_lab.workflows.networks import checkpoint_sites, evaluate_checkpoint, train_on_calibration
+from otters_lab.workflows.reporting import report_file
 from otters_lab.workflows.sweeping import sweep_bench
 from otters_lab.workflows.workspace import lay_out
 
@@ -52,11 +52,12 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     """
     files = {
         "capture": folder / "measurements" / "demo.h5",
-        "capture's figure": folder / "measurements" / "demo.svg",
         "calibration": folder / "calibration" / "demo.json",
-        "calibration's figure": folder / "calibration" / "demo.svg",
         "checkpoint": folder / "networks" / "digits",
         "evaluation": folder / "networks" / "digits" / "evaluation.json",
+        "capture's report": folder / "measurements" / "demo.html",
+        "calibration's report": folder / "calibration" / "demo.html",
+        "checkpoint's report": folder / "networks" / "digits.html",
     }
     seconds: dict[str, float] = {}
 
@@ -72,9 +73,6 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
         capture = _sweep(folder, files["capture"])
     with part("fit", "fit: the stochastic device model"):
         calibration = _fit(capture, files["calibration"])
-    with part("figures", "figures: traces and levels"):
-        capture_figure(capture, files["capture's figure"])
-        calibration_figure(calibration, files["calibration's figure"])
     with part("train", "train: teacher, then the spiking student under the measured noise (a minute or two)"):
         if not _made_from(files["checkpoint"], files["calibration"]):
             train_on_calibration("digits", files["calibration"], files["checkpoint"])
@@ -83,6 +81,9 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     with part("energy", "energy: every constant with a source, the rest left open"):
         sites = checkpoint_sites(files["checkpoint"])
         energy = [energy_report(sites, settings=settings) for settings in (Settings(hops=0.0), Settings())]
+    with part("reports", "reports: a page each"):
+        for name in ("capture", "calibration", "checkpoint"):
+            report_file(files[name], files[f"{name}'s report"])
     return DemoResult(capture, calibration, evaluation, energy, seconds, files)
 
 

@@ -1,0 +1,133 @@
+"""What a checkpoint or a packed student says of itself, and what lies beside it; no network is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.files import read_bytes, read_json
+from otters_lab.core.provenance import Header, check_sidecar, validated
+from otters_lab.core.tomlfile import StrictModel
+from otters_lab.training.ablation import ArmResult
+from otters_lab.training.checkpoint import Section, read_section, read_sites
+from otters_lab.training.checkpoint_files import CALIBRATION, LOG, PROVENANCE, check_files
+from otters_lab.training.evaluate import EvaluationResult
+from otters_lab.training.packed import packed_about
+from otters_lab.training.tasks import Task, find_task
+from otters_lab.ttfs.statistics import SiteSummary
+
+Parsed = TypeVar("Parsed", bound=StrictModel)
+
+
+@dataclass(frozen=True)
+class About:
+    """A network without its weights.
+
+    log : lines of the training log, in order; none of a packed student. calibration : the embedded file's bytes.
+    evaluation : what `evaluate` left beside it, with its header; None where there is none. arms : results of `ablate`
+        that lie in the folder, or in one within it. notes : files there that are left out, and why.
+    """
+
+    path: Path
+    section: Section
+    sites: list[SiteSummary]
+    header: Header
+    log: list[dict[str, Any]] = field(default_factory=list)
+    calibration: bytes | None = None
+    evaluation: tuple[Header, EvaluationResult] | None = None
+    arms: list[ArmResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """What the network learnt."""
+        return find_task(self.section.task)
+
+
+def about_checkpoint(path: Path) -> About:
+    """Reads what stands in and beside a checkpoint's folder, or a packed student.
+
+    Raises
+    ------
+    InputError
+        if there is no such thing, or it is no checkpoint.
+    DamagedFileError
+        if a file of it is missing, altered or not what it should be.
+    """
+    notes: list[str] = []
+    if path.is_file():
+        packed, section, sites, _ = packed_about(path)
+        header = packed.header
+        beside = path.with_name(f"{path.stem}.evaluation.json")
+        return About(path, section, sites, header, evaluation=_evaluation(beside, header, notes), notes=notes)
+    if not path.exists():
+        raise InputError("no such file", file=path)
+    if not (path / PROVENANCE).exists():
+        raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=path)
+    header = check_files(path)
+    return About(
+        path,
+        read_section(path)[1],
+        read_sites(path),
+        header,
+        _log(path / LOG),
+        read_bytes(path / CALIBRATION) if (path / CALIBRATION).exists() else None,
+        _evaluation(path / "evaluation.json", header, notes),
+        _arms(path, notes),
+        notes,
+    )
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    lines = read_bytes(path).decode().splitlines() if path.exists() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise DamagedFileError(path, f"is not a training log ({error})") from None
+
+
+def _evaluation(path: Path, of: Header, notes: list[str]) -> tuple[Header, EvaluationResult] | None:
+    """An evaluation, if it is of this very checkpoint."""
+    if not path.exists():
+        return None
+    check_sidecar(path)
+    record = read_json(path)
+    if not isinstance(record, Mapping) or not isinstance(record.get("header"), Mapping):
+        raise DamagedFileError(path, "is not an evaluation")
+    header = validated(Header, path, record["header"])
+    if header.config.get("checkpoint") != of.uid:
+        notes.append(f"{path.name} is of another checkpoint, and left out: run evaluate again")
+        return None
+    return header, _parsed(EvaluationResult, path, {name: part for name, part in record.items() if name != "header"})
+
+
+def _arms(folder: Path, notes: list[str]) -> list[ArmResult]:
+    found = []
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if not isinstance(record, dict) or not {"arm", "steps", "under"} <= set(record):
+            continue
+        try:
+            found.append(_parsed(ArmResult, path, record))
+        except DamagedFileError as error:
+            notes.append(str(error))
+    return found
+
+
+def _parsed(model: type[Parsed], path: Path, record: Any) -> Parsed:
+    """A record of a strict model, by way of JSON, in which a pair is a list."""
+    try:
+        return model.model_validate_json(json.dumps(record))
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DamagedFileError(path, f"{place}: {first['msg']}") from None
