@@ -16,6 +16,7 @@ from otters_lab.cli import (
     energy_command,
     light_commands,
     model_commands,
+    monitor_command,
     sweep_command,
 )
 from otters_lab.core.errors import EXIT_INTERRUPTED, OttersError
@@ -41,6 +42,7 @@ light_commands.register(app)
 calibration_commands.register(app)
 model_commands.register(app)
 energy_command.register(app)
+monitor_command.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -30,12 +30,14 @@ svg{max-width:100%;height:auto}
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole page of its parts, each HTML; `title` is plain text."""
+def page(title: str, parts: Iterable[str], head: str = "") -> str:
+    """A whole page of its parts, each HTML; `title` is plain text, `head` HTML that belongs into the head."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{CSS}</style>{head}</head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
     )
 
 
