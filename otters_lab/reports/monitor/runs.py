@@ -83,7 +83,7 @@ class Runs:
         self._now, self._is_there = now, is_there
         self._summaries = Recent[Summary](MAX_RUNS)
         self._heads = Recent[_Head](MAX_RUNS)
-        self._began: dict[str, tuple[datetime, int]] = {}
+        self._began = Recent[tuple[datetime, int]](2 * MAX_RUNS)
 
     def look(self) -> Look:
         """All runs, the live ones first, then the newest."""
@@ -168,7 +168,7 @@ class Runs:
         done, eta_s = stage.taken, None
         if beat.word == "running" and stage.planned is not None:
             # The log holds no times: the pace is that of the steps which were watched.
-            began, first = self._began.setdefault(f"{file.name} {stage.name}", (now, done))
+            began, first = self._began.get(f"{file.name} {stage.name}", None, lambda: (now, stage.taken))
             if done > first:
                 eta_s = (stage.planned - done) * (now - began).total_seconds() / (done - first)
         return _made(file, beat, changed, f"stage {stage.name}", done, stage.planned, eta_s)

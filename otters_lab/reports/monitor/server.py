@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import secrets
 import socket
@@ -30,21 +31,21 @@ from otters_lab.reports.monitor.runs import Look, Run, Runs
 from otters_lab.reports.monitor.shell import SCRIPT, SHEET, shell
 
 LOOK_S = 1.0  # between looks, while somebody watches
-DRAW_S = 3.0  # between drawings of one figure: they cost the most
+DRAW_LOOKS = 3  # between drawings of one figure: they cost the most
 MAX_WATCHERS = 16
 _FIGURES = 12  # that are kept
 _NICE = 10  # a sweep on the same machine goes first
 
 
 class Monitor:
-    """The parts of a folder's pages, made when they are asked for, however many ask.
+    """The parts of a folder's pages, made when they are asked for, every `look_s` (s) however many ask.
 
     A look is quick, and tells how the runs are. Reading one and drawing it takes longer, the more so where a sweep
     keeps the machine busy; it goes on beside, for one run at a time, and what it made before is shown meanwhile.
     """
 
-    def __init__(self, runs: Runs) -> None:
-        self._runs = runs
+    def __init__(self, runs: Runs, look_s: float = LOOK_S) -> None:
+        self._runs, self._look_s = runs, look_s
         self._details = Details(runs.trainings)
         self._figures = Recent[tuple[float, str]](_FIGURES)
         self._bodies = Recent[tuple[float, dict[str, str]]](KEPT)
@@ -62,7 +63,7 @@ class Monitor:
     async def parts(self, id_: str) -> dict[str, str] | None:
         """The parts of a run's page; without an id, of the folder's, which shows its first run. None: no such run."""
         async with self._lock:
-            if self._look is None or time.monotonic() - self._looked_s >= LOOK_S:
+            if self._look is None or time.monotonic() - self._looked_s >= self._look_s:
                 self._look, self._looked_s = await aside(self._runs.look), time.monotonic()
             look = self._look
         run = next((run for run in look.runs if not id_ or run.id == id_), None)
@@ -74,10 +75,10 @@ class Monitor:
         return parts | (dict.fromkeys(BODIES, "") if run is None else self._body(run, look))
 
     def _body(self, run: Run, look: Look) -> dict[str, str]:
-        """What was made of a run last, which is made anew if it is a second old and nothing else is being made."""
-        made_s, body = self._bodies.last(run.id) or (-LOOK_S, dict.fromkeys(BODIES, ""))
+        """What was made of a run last, which is made anew if a look has passed and nothing else is being made."""
+        made_s, body = self._bodies.last(run.id) or (-math.inf, dict.fromkeys(BODIES, ""))
         idle = self._reading is None or self._reading.done()
-        if idle and time.monotonic() - made_s >= LOOK_S:
+        if idle and time.monotonic() - made_s >= self._look_s:
             self._reading = asyncio.create_task(self._read(run, look))
         return body
 
@@ -94,7 +95,7 @@ class Monitor:
 
     def _drawn(self, name: str, version: Hashable, draw: Callable[[], str]) -> str:
         before, now_s = self._figures.last(name), time.monotonic()
-        if before is not None and now_s - before[0] < DRAW_S:
+        if before is not None and now_s - before[0] < DRAW_LOOKS * self._look_s:
             return before[1]
         return self._figures.get(name, version, lambda: (now_s, draw()))[1]
 
@@ -106,7 +107,7 @@ class Monitor:
             while (parts := await self.parts(id_)) is not None:
                 yield _event({name: part for name, part in parts.items() if sent.get(name) != part})
                 sent = parts
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(self._look_s)
             yield _event({"run": '<p class="bad">This run is no longer here.</p>'})
         finally:
             self.watchers -= 1
@@ -116,9 +117,9 @@ def _event(parts: dict[str, str]) -> str:
     return f"data: {json.dumps(parts)}\n\n"
 
 
-def make_app(runs: Runs, *, token: str, hosts: list[str]) -> ASGIApp:
+def make_app(runs: Runs, *, token: str, hosts: list[str], look_s: float = LOOK_S) -> ASGIApp:
     """The monitor of a folder as an application."""
-    monitor = Monitor(runs)
+    monitor = Monitor(runs, look_s)
 
     async def show(request: Request) -> Response:
         parts = await monitor.parts(request.path_params.get("id", ""))
@@ -142,7 +143,7 @@ def make_app(runs: Runs, *, token: str, hosts: list[str]) -> ASGIApp:
     return Guard(Starlette(routes=routes), token=token, hosts=hosts, styles=[CSS, SHEET], scripts=[SCRIPT])
 
 
-def make_server(runs: Runs, port: int) -> tuple[uvicorn.Server, socket.socket, str]:
+def make_server(runs: Runs, port: int, look_s: float = LOOK_S) -> tuple[uvicorn.Server, socket.socket, str]:
     """A server of a folder, the socket it is to serve, and the address with its token.
 
     Raises
@@ -160,7 +161,7 @@ def make_server(runs: Runs, port: int) -> tuple[uvicorn.Server, socket.socket, s
         listening.close()
         raise InputError(error.strerror or str(error), key="--port", found=port, expected="a free port, or 0") from None
     port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    app = make_app(runs, token=token, hosts=[f"{name}:{port}" for name in ("127.0.0.1", "localhost")])
+    app = make_app(runs, token=token, hosts=[f"{name}:{port}" for name in ("127.0.0.1", "localhost")], look_s=look_s)
     config = uvicorn.Config(
         app,
         lifespan="off",
