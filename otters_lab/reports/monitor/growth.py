@@ -142,7 +142,7 @@ class Growth:
         self.kinds: Counter[str] = Counter()
         self.devices: set[int] = set()
         self.points: dict[int, Point] = {}
-        self.left_out: set[int] = set()  # points beyond those kept
+        self.highest = -1  # number of a point; those beyond `MAX_POINTS` are not kept
         self.plateaus: deque[Plateau] = deque(maxlen=RECENT)
         self.last: list[Shown] = []  # the newest, whether taken in yet or not
         self.probes_s: Array = np.zeros(0)
@@ -168,9 +168,9 @@ class Growth:
             point.moments.add(np.concatenate([levels, self._probed(trace)]))
 
     def _point(self, key: TraceKey) -> Point | None:
+        self.highest = max(self.highest, key.point)
         if key.point not in self.points:
             if len(self.points) >= MAX_POINTS:
-                self.left_out.add(key.point)
                 return None
             self.points[key.point] = Point(key.parameters)
         return self.points[key.point]

@@ -139,7 +139,7 @@ def _points(growth: Growth) -> str:
         columns += [f"at {format_quantity(time_s, 's', 3)}", "sd"]
     shown = sorted(growth.points)[:MAX_POINTS]
     rows = [_point_row(number, growth.points[number], varied, units, bool(times)) for number in shown]
-    left = len(growth.points) + len(growth.left_out) - len(shown)
+    left = growth.highest + 1 - len(shown)
     read = (
         f"{growth.total} traces" if growth.seen == growth.total else f"{growth.seen} of {growth.total} traces looked at"
     )
@@ -207,8 +207,14 @@ def _facts(facts: list[tuple[str, str]]) -> str:
 
 
 def _training_parts(run: Run, training: Training, draw: Draw) -> dict[str, str]:
+    notes = []
+    if training.unreadable:
+        notes.append(f"{training.unreadable} lines of the log cannot be read")
+    if training.cut:
+        notes.append("the log is long: its beginning is left out")
+    said = f'<p class="bad">{escape("; ".join(notes))}</p>' if notes else ""
     if not training.stages:
-        return {}
+        return {"table": said}
     version = tuple((stage.name, sum(len(x) for x, _ in stage.curves.values())) for stage in training.stages)
     names = training.names
     parts = {}
@@ -224,12 +230,6 @@ def _training_parts(run: Run, training: Training, draw: Draw) -> dict[str, str]:
          *(_number(stage.last(name)) for name in names))
         for stage in training.stages
     ]  # fmt: skip
-    notes = []
-    if training.unreadable:
-        notes.append(f"{training.unreadable} lines of the log cannot be read")
-    if training.cut:
-        notes.append("the log is long: its beginning is left out")
-    said = f'<p class="bad">{escape("; ".join(notes))}</p>' if notes else ""
     parts["table"] = f"<h3>Stages</h3>{table(('stage', 'steps', 'planned', *names), rows)}{said}"
     return parts
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +21,11 @@ from otters_lab.reports.monitor.beats import Beat, IsThere, moment, sweep_beat, 
 from otters_lab.reports.monitor.processes import is_there
 from otters_lab.reports.monitor.recent import Recent
 from otters_lab.reports.monitor.trainings import Trainings, changed_utc, is_finished
-from otters_lab.sweeps.feed import Told, read_feed
+from otters_lab.sweeps.feed import Told, feed_path, read_feed
 from otters_lab.training.checkpoint_files import LOG
 
 MAX_RUNS = 50  # the newest are listed
+_WALK_SHARE = 20  # times what going through the folder takes, until it is gone through again
 
 Kind = Literal["sweep", "capture", "training"]
 
@@ -83,16 +86,15 @@ class Runs:
         self._now, self._is_there = now, is_there
         self._summaries = Recent[Summary](MAX_RUNS)
         self._heads = Recent[_Head](MAX_RUNS)
+        self._known: list[Path] = []
+        self._next_walk_s = -math.inf
         self._began = Recent[tuple[datetime, int]](2 * MAX_RUNS)
 
     def look(self) -> Look:
         """All runs, the live ones first, then the newest."""
-        now = self._now()
+        now, paths = self._now(), self._paths()
         files: dict[str, _File] = {}
-        supervisors = []
-        for path in files_below(self.folder):
-            if path.name.endswith(LOG_SUFFIX):
-                supervisors.append(path)
+        for path in paths:
             file = self._file(path)
             # A spool that stands beside its capture was being dropped: the capture is whole.
             if file is not None and (file.name not in files or file.kind == "capture"):
@@ -100,13 +102,30 @@ class Runs:
         newest = sorted(files.values(), key=lambda file: file.changed, reverse=True)
         runs = [self._run(file, now) for file in newest[:MAX_RUNS]]
         runs.sort(key=lambda run: (not run.beat.live, -run.changed.timestamp()))
+        supervisors = [path for path in paths if path.name.endswith(LOG_SUFFIX)]
         return Look(now, runs, len(newest) - len(runs), supervisors)
+
+    def _paths(self) -> list[Path]:
+        """All that a run may be made of; a folder that takes long to go through is gone through less often."""
+        began_s = time.monotonic()
+        if began_s < self._next_walk_s and all(path.exists() for path in self._known):
+            return self._known
+        self._known = [
+            path
+            for path in files_below(self.folder)
+            if path.suffix in (".h5", ".spool") or path.name == LOG or path.name.endswith(LOG_SUFFIX)
+        ]
+        ended_s = time.monotonic()
+        self._next_walk_s = ended_s + _WALK_SHARE * (ended_s - began_s)
+        return self._known
 
     def _file(self, path: Path) -> _File | None:
         """The run that a file belongs to."""
         kind: Kind
+        beside: list[Path] = []
         if path.suffix == ".spool":
             kind, place = "sweep", path.with_suffix("")
+            beside = [path.with_name(path.name + "-wal"), feed_path(place)]  # where a sweep writes first
         elif path.suffix == ".h5":
             kind, place = "capture", path
         elif path.name == LOG:
@@ -114,10 +133,10 @@ class Runs:
         else:
             return None
         try:
-            changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            times = [path.stat().st_mtime, *(other.stat().st_mtime for other in beside if other.exists())]
         except OSError:  # sealed meanwhile
             return None
-        return _File(place.relative_to(self.folder).as_posix(), kind, place, changed)
+        return _File(place.relative_to(self.folder).as_posix(), kind, place, datetime.fromtimestamp(max(times), UTC))
 
     def _run(self, file: _File, now: datetime) -> Run:
         match file.kind:
@@ -135,7 +154,6 @@ class Runs:
         except OttersError as error:
             problem = str(error)
         beat = Beat("unreadable", problem, live=False) if problem else sweep_beat(told, now, self._is_there)
-        changed = file.changed if told is None else told.utc
         place = spool_path(file.path)
         try:
             head = self._heads.get(file.name, stamp(place), lambda: _head(place))
@@ -145,9 +163,9 @@ class Runs:
                 if place.exists()
                 else Beat("sealing", "its spool has just gone: the capture is there in a moment", live=True)
             )
-            return _made(file, beat, changed)
+            return _made(file, beat, file.changed)
         eta_s = told.eta_s if told is not None and beat.word == "running" else None
-        return _made(file, beat, changed, head.what, head.done, head.planned, eta_s, told)
+        return _made(file, beat, file.changed, head.what, head.done, head.planned, eta_s, told)
 
     def _capture(self, file: _File) -> Run:
         """Of a sealed capture; its bytes are not checked, `captures` does that."""

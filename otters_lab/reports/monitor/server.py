@@ -33,6 +33,7 @@ from otters_lab.reports.monitor.shell import SCRIPT, SHEET, shell
 LOOK_S = 1.0  # between looks, while somebody watches
 DRAW_LOOKS = 3  # between drawings of one figure: they cost the most
 MAX_WATCHERS = 16
+_GONE = '<p class="bad">This run is not here any more.</p>'
 _FIGURES = 12  # that are kept
 _NICE = 10  # a sweep on the same machine goes first
 
@@ -104,11 +105,11 @@ class Monitor:
         sent: dict[str, str] = {}
         self.watchers += 1
         try:
-            while (parts := await self.parts(id_)) is not None:
+            while True:
+                parts = await self.parts(id_) or {"run": _GONE}
                 yield _event({name: part for name, part in parts.items() if sent.get(name) != part})
-                sent = parts
+                sent |= parts
                 await asyncio.sleep(self._look_s)
-            yield _event({"run": '<p class="bad">This run is no longer here.</p>'})
         finally:
             self.watchers -= 1
 

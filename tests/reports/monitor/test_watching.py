@@ -149,6 +149,22 @@ def test_live_runs_come_first_and_the_newest_next(lab: Any) -> None:
     assert [run.name for run in lab.runs().look().runs] == ["c.h5", "a.h5", "b.h5"]
 
 
+def test_runs_come_and_go_while_the_page_is_open(lab: Any, monitor: Begin) -> None:
+    browser = monitor(lab.runs())
+    assert "No run here yet" in browser.ask()[1]
+    with lab.begin("a.h5") as spool:
+        lab.take(spool, 1)
+    assert ">a.h5<" in browser.shows(lambda parts: "a.h5" in parts["runs"])["run"]
+    with browser.listening(f"runs/{lab.runs().look().runs[0].id}/events") as events:
+        assert "a.h5" in next(events)["run"]
+        spool.path.unlink()
+        assert next(parts for parts in events if "a.h5" not in parts["run"])["run"].count("not here any more") == 1
+        with lab.begin("a.h5") as again:
+            lab.take(again, 3)
+        assert ">unfinished<" in next(parts for parts in events if "3 of 24 traces" in parts["run"])["run"]
+    assert browser.ask("runs/0123456789ab/")[0] == 404
+
+
 # --- nothing is believed ----------------------------------------------------------------------------------------------
 
 EVIL = '<script>alert("1")</script>'
@@ -198,6 +214,8 @@ def test_damaged_files_are_told_and_the_others_shown(lab: Any, monitor: Begin) -
             assert "2 traces" in browser.shows(lambda parts: parts["table"], f"runs/{run.id}/events")["table"]
         if run.name in ("cut.h5", "bad.h5", "text"):
             assert browser.shows(lambda parts: parts["problem"], f"runs/{run.id}/events")["problem"], run.name
+        if run.kind == "training":
+            assert "3 lines of the log" in browser.shows(lambda parts: parts["table"], f"runs/{run.id}/events")["table"]
 
 
 def test_an_altered_trace_is_told_and_those_before_it_are_shown(lab: Any) -> None:
