@@ -2,10 +2,12 @@
 
     python tests/benchmarks/prove_monitor.py --output tests/benchmarks/results/monitor.json
 
-A child process runs `run_sweep` and says when each trace was acknowledged and how long that took. In each round the
-same sweep is timed without a monitor, with one that a client listens to, with that one stopped (SIGSTOP, at whatever it
-was doing), and after it was killed (SIGKILL). On the virtual clock nothing waits, so every bit of the machine that a
-monitor takes is missing to the sweep; in real time instruments set the pace, as on a bench. Takes about ten minutes.
+A child process runs `run_sweep` and says when each trace was acknowledged, how long that took, and what the processor
+did for it. In each round the same sweep is timed without a monitor, so again (what two such times differ by is the
+machine's own doing), with a monitor that a client listens to, with that one stopped (SIGSTOP, at whatever it was
+doing), and after it was killed (SIGKILL). On the virtual clock nothing waits, so every bit of the machine that a
+monitor takes is missing to the sweep; in real time instruments set the pace, as on a bench. Takes about a
+quarter of an hour.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,20 +58,28 @@ def timed(self, *rest):
     began_s = time.monotonic()
     append(self, *rest)
     now_s = time.monotonic()
-    sys.stdout.write(f"{now_s} {now_s - began_s}\\n")
+    sys.stdout.write(f"{now_s} {now_s - began_s} {time.process_time()}\\n")
     sys.stdout.flush()
 
 Spool.append = timed
 recipe, bench, capture = map(Path, sys.argv[1:])
 run_sweep(Plan(load_recipe(recipe)), load_bench(bench), chip="M", capture=capture)
 """
-STATES = ("without", "watched", "stopped", "killed")
+STATES = ("without", "without again", "watched", "stopped", "killed")
 
 
 def start(*words: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *(str(word) for word in words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+
+
+class Timed(NamedTuple):
+    """A while of a sweep: seconds a trace, of them the processor's own, and how long each was in being acknowledged."""
+
+    a_trace_s: float
+    processor_s: float
+    took_s: list[float]
 
 
 class Sweep:
@@ -79,7 +89,7 @@ class Sweep:
         (folder / "recipe.toml").write_text(RECIPE)
         self.capture = folder / name
         self.process = start("-c", CHILD, folder / "recipe.toml", bench, self.capture)
-        self._heard: list[tuple[float, float]] = []
+        self._heard: list[tuple[float, ...]] = []
         threading.Thread(target=self._listen, daemon=True).start()
         while len(self._heard) < 10:
             time.sleep(0.05)
@@ -89,17 +99,15 @@ class Sweep:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            moment_s, took_s = line.split()
-            self._heard.append((float(moment_s), float(took_s)))
+            self._heard.append(tuple(map(float, line.split())))
 
-    def timed(self, seconds: float) -> tuple[float, list[float]]:
-        """Seconds a trace from now on, and how long each was in being acknowledged."""
+    def timed(self, seconds: float) -> Timed:
+        """From now on."""
         began_s = time.monotonic()
         time.sleep(seconds)
-        within = [(moment, took) for moment, took in list(self._heard) if moment >= began_s]
-        if len(within) < 3:
-            raise RuntimeError(f"{len(within)} traces in {seconds} s")
-        return (within[-1][0] - within[0][0]) / (len(within) - 1), [took for _, took in within]
+        moments, took, processor = zip(*(heard for heard in list(self._heard) if heard[0] >= began_s), strict=True)
+        each = len(moments) - 1
+        return Timed((moments[-1] - moments[0]) / each, (processor[-1] - processor[0]) / each, list(took))
 
     def end(self) -> None:
         self.process.kill()
@@ -137,19 +145,17 @@ def rounds(folder: Path, bench: Path, count: int, seconds: float) -> dict[str, A
     folder.mkdir()
     sweep = Sweep(folder, bench)
     log = spool_path(sweep.capture).with_name(spool_path(sweep.capture).name + "-wal")
-    a_trace_s: dict[str, list[float]] = {state: [] for state in STATES}
-    took_s: dict[str, list[float]] = {state: [] for state in STATES}
+    found: dict[str, list[Timed]] = {state: [] for state in STATES}
     log_bytes = dict.fromkeys(STATES, 0)
 
     def time_it(state: str) -> None:
-        each_s, took = sweep.timed(seconds)
-        a_trace_s[state].append(each_s)
-        took_s[state] += took
+        found[state].append(sweep.timed(seconds))
         log_bytes[state] = max(log_bytes[state], log.stat().st_size)
 
     try:
         for _ in range(count):
             time_it("without")
+            time_it("without again")
             monitor = Watched(folder)
             try:
                 time_it("watched")
@@ -162,12 +168,17 @@ def rounds(folder: Path, bench: Path, count: int, seconds: float) -> dict[str, A
                 monitor.end()
     finally:
         sweep.end()
+    took_s = {state: np.concatenate([timed.took_s for timed in found[state]]) for state in STATES}
+    wall_s = {state: np.array([timed.a_trace_s for timed in found[state]]) for state in STATES}
+    processor_s = {state: np.array([timed.processor_s for timed in found[state]]) for state in STATES}
     return {
         "rounds": count,
         "seconds_each": seconds,
         "traces": {state: len(took_s[state]) for state in STATES},
-        "traces_a_second": {state: round(1 / float(np.median(a_trace_s[state])), 2) for state in STATES},
-        "rate_against_without": {state: _ratio(a_trace_s, state) for state in STATES[1:]},
+        "traces_a_second": {state: round(1 / float(np.median(wall_s[state])), 2) for state in STATES},
+        "rate_against_without": {state: _ratio(wall_s, state) for state in STATES[1:]},
+        "processor_ms_a_trace": {state: round(1e3 * float(np.median(processor_s[state])), 2) for state in STATES},
+        "traces_a_processor_second_against_without": {state: _ratio(processor_s, state) for state in STATES[1:]},
         "acknowledged_within_ms": {
             state: {f"{q} %": round(1e3 * float(np.percentile(took_s[state], q)), 2) for q in (50, 99, 100)}
             for state in STATES
@@ -176,10 +187,9 @@ def rounds(folder: Path, bench: Path, count: int, seconds: float) -> dict[str, A
     }
 
 
-def _ratio(a_trace_s: dict[str, list[float]], state: str) -> dict[str, float]:
+def _ratio(a_trace_s: dict[str, np.ndarray], state: str) -> dict[str, float]:
     """Median of the rounds' ratios of rates, and the middle half of them."""
-    ratios = np.array(a_trace_s["without"]) / np.array(a_trace_s[state])
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
+    low, middle, high = np.percentile(a_trace_s["without"] / a_trace_s[state], [25, 50, 75])
     return {"median": round(float(middle), 3), "from": round(float(low), 3), "to": round(float(high), 3)}
 
 

@@ -31,7 +31,7 @@ from otters_lab.reports.monitor.runs import Look, Run, Runs
 from otters_lab.reports.monitor.shell import SCRIPT, SHEET, shell
 
 LOOK_S = 1.0  # between looks, while somebody watches
-DRAW_LOOKS = 3  # between drawings of one figure: they cost the most
+DRAW_LOOKS = 5  # between drawings of one figure: they cost the most
 MAX_WATCHERS = 16
 _GONE = '<p class="bad">This run is not here any more.</p>'
 _FIGURES = 12  # that are kept
