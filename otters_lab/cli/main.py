@@ -18,6 +18,7 @@ from otters_lab.cli import (
     light_commands,
     listing_commands,
     model_commands,
+    monitor_command,
     report_command,
     sweep_command,
 )
@@ -47,6 +48,7 @@ calibration_commands.register(app)
 model_commands.register(app)
 energy_command.register(app)
 report_command.register(app)
+monitor_command.register(app)
 explain(app)
 
 

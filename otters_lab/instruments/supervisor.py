@@ -7,21 +7,18 @@ It holds the bench file and one end of a pipe, and sends nothing while the sweep
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from otters_lab.core.clock import SystemClock, iso_utc
+from otters_lab.core.clock import SystemClock
 from otters_lab.core.errors import InstrumentError
 from otters_lab.core.tomlfile import TomlText
 from otters_lab.instruments.amplifier import open_amplifier
@@ -29,6 +26,7 @@ from otters_lab.instruments.benchfile import BenchFile, bench_of
 from otters_lab.instruments.drivers.registry import build, preload
 from otters_lab.instruments.links import SYSTEM_LIBRARY, identify, open_link
 from otters_lab.instruments.locks import locked
+from otters_lab.instruments.supervisor_log import Note, log_path, noter
 
 START_S = 30.0  # a slow disk may take its time to start a process
 TRY_S = 30.0  # how long it goes on trying to reach an instrument
@@ -39,9 +37,6 @@ sys.path.insert(0, sys.argv[1])
 from otters_lab.instruments.supervisor import main
 sys.exit(main())
 """
-
-Note = Callable[..., None]
-
 
 # --- in the sweep's process -----------------------------------------------------------------------------------------
 
@@ -176,22 +171,6 @@ def _role_made_safe(file: BenchFile, role: str, note: Note) -> bool:
     return True
 
 
-def log_path(bench: Path) -> Path:
-    """``NAME.supervisor.jsonl`` beside the bench file, or in the folder for temporary files where that is read-only."""
-    beside = bench.with_name(bench.stem + ".supervisor.jsonl")
-    return beside if os.access(bench.parent, os.W_OK) else Path(tempfile.gettempdir()) / beside.name
-
-
-def _noter(bench: Path) -> Note:
-    path = log_path(bench)
-
-    def note(event: str, **facts: Any) -> None:
-        with path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"utc": iso_utc(datetime.now(UTC)), "event": event, **facts}) + "\n")
-
-    return note
-
-
 def main() -> int:
     """Waits for the sweep's end. Exit code 0; 3 if it had to make safe and could not confirm it."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # it ends with the sweep, and not before
@@ -210,7 +189,7 @@ def main() -> int:
     words = [line.strip() for line in sys.stdin]
     if "armed" not in words or "goodbye" in words:
         return 0
-    note = _noter(path)
+    note = noter(path)
     note("the sweep ended without making safe")
     safe = make_safe(file, roles, note)
     off = "light and bias are off" if "meter" in roles else "the light is off"

@@ -136,9 +136,9 @@ class Spool:
     @classmethod
     def _connect(cls, path: Path, lock: FileLock | None) -> Spool:
         with clear_sqlite_errors(path):
-            # mode=rw, unlike the default, never makes an empty database of a missing file. Readers of a WAL database
-            # need the shared memory beside it, so they open it the same way and are then told to write nothing.
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+            # mode=rw, unlike the default, never makes an empty database of a missing file.
+            address = _reader_address(path) if lock is None else f"{path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(address, uri=True, isolation_level=None)
             try:
                 if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
                     raise InputError("is an SQLite file, but no spool", file=path)
@@ -252,15 +252,15 @@ class Spool:
         for row in self._rows(f"SELECT {rows.HEAD} FROM traces"):
             yield rows.decode_head(self.path, row)
 
-    def traces(self) -> Iterator[tuple[TraceKey, Trace]]:
-        """Every trace in the order they were taken, one in memory at a time.
+    def traces(self, first: int = 0) -> Iterator[tuple[TraceKey, Trace]]:
+        """Every trace from number `first` on, in the order they were taken, one in memory at a time.
 
         Raises
         ------
         DamagedFileError
             at the first row that is not what was stored.
         """
-        for row in self._rows(_SELECT):
+        for row in self._rows(_SELECT, first):
             yield rows.decode(self.path, row)
 
     def trace(self, index: int) -> tuple[TraceKey, Trace]:
@@ -313,9 +313,9 @@ class Spool:
             raise DamagedFileError(self.path, f"holds {count} traces, expected {last}")
         return int(count)
 
-    def _rows(self, select: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, select: str, first: int = 0) -> Iterator[tuple[Any, ...]]:
         with clear_sqlite_errors(self.path):
-            yield from self._connection.execute(f"{select} ORDER BY seq")
+            yield from self._connection.execute(f"{select} WHERE seq > ? ORDER BY seq", (first,))
 
     def _check(self, key: TraceKey, trace: Trace) -> None:
         unknown = [name for name in key.parameters if name not in self.meta.parameter_units]
@@ -338,6 +338,18 @@ def _lock(path: Path) -> FileLock:
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", file=path) from None
     return lock
+
+
+def _reader_address(path: Path) -> str:
+    """How SQLite opens a spool to read it and to write nothing, neither into the file nor beside it.
+
+    Beside a writer, or after one that was killed, the log and its index are read as they are (without
+    `readonly_shm` the last reader to close would fold a dead writer's log in). With neither there the file is whole,
+    and nobody writes. An index cannot be read where it is missing: SQLite has to make it anew.
+    """
+    log, index = (path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm"))
+    how = "mode=ro&readonly_shm=1" if index else "mode=rw" if log else "mode=ro&immutable=1"
+    return f"{path.absolute().as_uri()}?{how}"
 
 
 def _forget(path: Path) -> None:

@@ -54,13 +54,13 @@ class Summary:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def summarise(path: Path, name: str) -> Summary:
-    """The summary of one file, called `name` in the catalogue; every byte of a sealed one is checked first.
+def summarise(path: Path, name: str, *, verify: bool = True) -> Summary:
+    """The summary of one file, called `name` in the catalogue; with `verify` every byte of a sealed one is checked.
 
     Never raises for what the file holds: that is in `state` and `reason`.
     """
     try:
-        return _of_spool(path, name) if path.suffix == ".spool" else _of_capture(path, name)
+        return _of_spool(path, name) if path.suffix == ".spool" else _of_capture(path, name, verify)
     except DamagedFileError as error:
         return Summary(name, "damaged", reason=_without(path, error))
     except (InputError, RefusedError) as error:
@@ -71,8 +71,9 @@ def _without(path: Path, error: Exception) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _of_capture(path: Path, name: str) -> Summary:
-    check_bytes(path)
+def _of_capture(path: Path, name: str, verify: bool) -> Summary:
+    if verify:
+        check_bytes(path)
     check_is_ours(path)
     try:
         with h5py.File(path, "r") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from otters_lab.core.clock import iso_utc
-from otters_lab.core.files import canonical_json
+from otters_lab.core.errors import DamagedFileError
+from otters_lab.core.files import canonical_json, read_json
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import Trace, TraceKey
 
@@ -26,6 +28,52 @@ SHOWN_SAMPLES = 200
 def feed_path(capture: Path) -> Path:
     """``NAME.h5.feed.json``."""
     return capture.with_name(capture.name + ".feed.json")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a feed said last; `eta_s` is None before the first trace."""
+
+    pid: int
+    utc: datetime
+    state: str
+    detail: str
+    done: int
+    planned: int
+    eta_s: float | None
+
+    @property
+    def a_trace_s(self) -> float | None:
+        """Seconds a trace takes; None before there is one, and after the last."""
+        left = self.planned - self.done
+        return None if self.eta_s is None or left <= 0 else self.eta_s / left
+
+
+def read_feed(capture: Path) -> Told | None:
+    """The feed of a capture that is being measured; None where there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        if it is not what `Feed` writes.
+    """
+    path = feed_path(capture)
+    if not path.exists():
+        return None
+    found = read_json(path)
+    try:
+        eta_s = found["eta_s"]
+        return Told(
+            pid=int(found["pid"]),
+            utc=datetime.fromisoformat(found["utc"]).astimezone(UTC),
+            state=str(found["state"]),
+            detail=str(found["detail"]),
+            done=int(found["done"]),
+            planned=int(found["planned"]),
+            eta_s=None if eta_s is None else float(eta_s),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, f"is no feed ({type(error).__name__}: {error})") from None
 
 
 class Feed:

@@ -144,6 +144,7 @@ def _run(
         with spool:
             resumed_from = len(spool)
             feed = Feed(capture, resumed_from, len(plan))
+            feed.write("running")  # the first trace may take a while: a stage must get warm, a dark current come back
             try:
                 outcome = _take_all(plan, open_, spool, feed, chip, options, messages)
             except BaseException as error:

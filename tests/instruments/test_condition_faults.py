@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from otters_lab.instruments.supervisor import log_path
+from otters_lab.instruments.supervisor_log import log_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 LONG = pytest.mark.long

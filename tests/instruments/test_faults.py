@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from otters_lab.instruments.benchfile import load_bench
-from otters_lab.instruments.supervisor import log_path
+from otters_lab.instruments.supervisor_log import log_path
 
 pytest.importorskip("resource", reason="POSIX")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -121,6 +122,31 @@ def test_two_writers_are_refused_and_a_reader_is_not(
             assert len(reader) == 6
             with pytest.raises(OttersError):
                 reader.append(key(6), trace(6))
+
+
+def test_a_reader_sees_what_a_killed_writer_left_and_folds_nothing_in(
+    tmp_path: Path, meta: CaptureMeta, key: MakeKey, trace: MakeTrace
+) -> None:
+    (tmp_path / "left").mkdir()
+    with Spool.create(tmp_path / "a.spool", meta) as spool:
+        for index in range(3):
+            spool.append(key(index), trace(index))
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(f"{spool.path}{suffix}", tmp_path / "left")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "left").iterdir()}
+    with Spool.open(tmp_path / "left" / "a.spool", read_only=True) as left:
+        assert [key_.device for key_, _ in left.traces(1)] == [key(1).device, key(2).device]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "left").iterdir()} == before
+    (tmp_path / "left" / "a.spool-shm").unlink()  # without it SQLite makes the index anew, as it must
+    with Spool.open(tmp_path / "left" / "a.spool", read_only=True) as left:
+        assert len(left) == 3
+
+
+def test_reading_a_closed_spool_leaves_nothing_beside_it(filled: Path) -> None:
+    before = sorted(filled.parent.iterdir())
+    with Spool.open(filled, read_only=True) as spool:
+        assert len(list(spool.traces())) == 5
+    assert sorted(filled.parent.iterdir()) == before
 
 
 def test_appends_are_synced_before_they_count(tmp_path: Path, meta: CaptureMeta) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ import numpy as np
 import pytest
 
 from otters_lab.core.consent import trust
-from otters_lab.core.errors import InputError, InstrumentError, RefusedError
+from otters_lab.core.errors import DamagedFileError, InputError, InstrumentError, RefusedError
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.instruments.bench import Bench
 from otters_lab.instruments.benchfile import BenchFile
-from otters_lab.sweeps.feed import SHOWN_SAMPLES, Feed, feed_path
+from otters_lab.sweeps.feed import SHOWN_SAMPLES, Feed, feed_path, read_feed
 from otters_lab.sweeps.plan import Plan
 from otters_lab.sweeps.sweep import run_sweep
 
@@ -69,6 +70,42 @@ def test_a_sealed_sweep_leaves_no_feed_and_a_failed_one_says_why(
         run_sweep(plan(), bench_of(), chip="A1", capture=tmp_path / "b.h5")
     said = json.loads(feed_path(tmp_path / "b.h5").read_bytes())
     assert (said["state"], said["detail"]) == ("failed", "meter: on fire")
+
+
+def test_a_feed_is_read_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    capture = tmp_path / "a.h5"
+    assert read_feed(capture) is None
+    feed = Feed(capture, done=3, total=10)
+    feed.write("running")
+    told = read_feed(capture)
+    assert told is not None
+    assert (told.pid, told.state, told.done, told.planned) == (os.getpid(), "running", 3, 10)
+    assert told.eta_s is told.a_trace_s is None  # before the first trace nobody knows
+    feed(TraceKey("A1", 2, 1, 0), trace_of(10))
+    feed.write("failed", "meter: on fire")
+    told = read_feed(capture)
+    assert told is not None
+    assert (told.state, told.detail, told.done) == ("failed", "meter: on fire", 4)
+    assert told.eta_s == pytest.approx(6 * (told.a_trace_s or 0))
+    for text in ("{", "[]", '{"pid": 1}', '{"pid": "x"}'):
+        feed_path(capture).write_text(text)
+        with pytest.raises(DamagedFileError, match=r"a\.h5\.feed\.json"):
+            read_feed(capture)
+
+
+def test_a_sweep_tells_of_itself_before_its_first_trace(
+    plan: MakePlan, bench_of: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = Bench.acquire
+    heard: list[Any] = []
+
+    def listen(self: Bench, request: Any) -> Trace:
+        heard.append(read_feed(tmp_path / "a.h5"))
+        return acquire(self, request)
+
+    monkeypatch.setattr(Bench, "acquire", listen)
+    run_sweep(plan(), bench_of(), chip="A1", capture=tmp_path / "a.h5")
+    assert (heard[0].state, heard[0].done, heard[0].planned) == ("running", 0, 12)
 
 
 # --- notify -----------------------------------------------------------------------------------------------------------
