@@ -53,7 +53,7 @@ def coverage_figure(numbers: pd.DataFrame, repeats: int | None) -> Drawing:
             if flagged[row, column]:
                 axes.plot([column + 0.35], [row - 0.3], "v", color=BAD, ms=4)
             if here and good.size <= _MOST_TOLD:
-                axes.text(column, row, f"{here}", ha="center", va="center", fontsize=7)
+                axes.text(column, row, f"{here}", ha="center", va="center", fontsize=8)
         _squares(axes, rows, columns)
         axes.set(xlabel="device", ylabel="point")
     wanted = f", of {repeats} planned repeats" if repeats else ""

@@ -194,7 +194,7 @@ def rates_figure(sites: Sequence[SiteSummary]) -> Drawing:
         axes.axhline(SPARSE_ALARM, color=INK, lw=0.9, ls="--")
         axes.set_xticks(range(len(layers)), [name.rpartition(".")[2] for name, _ in layers])
         axes.set(xlabel="layer", ylabel="spikes a neuron", ylim=(0, 1.02))
-        figure.legend(loc="outside lower center", fontsize=7, ncols=2)
+        figure.legend(loc="outside lower center", fontsize=8, ncols=2)
     return Drawing(
         "fire-rates",
         figure,

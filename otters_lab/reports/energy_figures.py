@@ -61,7 +61,7 @@ def terms_figure(networks: Sequence[NetworkEnergy], most: int = 8) -> Drawing:
             left = left + values
         _named(axes, [energy.network.name for energy in networks])
         axes.set(xlabel="share of the known energy", xlim=(0, 1))
-        figure.legend(loc="outside lower center", fontsize=7, ncols=2)
+        figure.legend(loc="outside lower center", fontsize=8, ncols=2)
     return Drawing(
         "energy-terms",
         figure,
@@ -87,7 +87,7 @@ def sweep_figure(sweep: Sweep) -> Drawing:
         elif sweep.logarithmic:
             plain_log_axis(axes.xaxis)
         joules_axis(axes.yaxis)
-        figure.legend(loc="outside lower center", fontsize=7, ncols=2)
+        figure.legend(loc="outside lower center", fontsize=8, ncols=2)
     return Drawing(
         slug(f"sweep {sweep.name}"),
         figure,

@@ -166,7 +166,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 
 
 def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, str) and (cell in ("", "-", "unknown") or bool(re.match(r"[<>+\-\u2212]?\d", cell)))
+    """Whether a cell begins with a number, which a hash that begins with a digit is not, or has none to give."""
+    if isinstance(cell, Verdict):
+        return False
+    return cell in ("", "-", "unknown") or bool(re.match(r"[<>+\-\u2212]?\d[\d.]*(e[+-]?\d+)?(?![\da-zA-Z])", cell))
 
 
 def figures(drawings: Iterable[Drawing]) -> str:

@@ -81,9 +81,11 @@ def test_what_a_file_says_cannot_become_markup(parsed: Any) -> None:
 
 
 def test_columns_of_numbers_stand_to_the_right() -> None:
-    html = table(("name", "value", "about"), [("a", "1.5 nA", "x"), ("b", "unknown", "1 of a kind"), ("c", "-2", "y")])
+    rows = [("a", "1.5 nA", "x", "9085b1"), ("b", "unknown", "1 of a kind", "7fe01a"), ("c", "-2e-13", "y", "12345e")]
+    html = table(("name", "value", "about", "hash"), rows)
     assert html.count('<td class="n">') == 3
     assert html.count('<th class="n">') == 1
+    assert '<th class="n">value' in html
 
 
 def test_few_points_stand_for_many_with_their_ends() -> None:
