@@ -33,14 +33,7 @@ def report(
         bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
     ] = False,
 ) -> None:
-    """Write one self-contained page: figures with what to look for, numbers, verdicts, provenance. No network needed.
-
-    Examples:
-
-    otters-lab report measurements/reference.h5 -o capture.html
-
-    otters-lab report calibration/reference.json -o calibration.html --figures figures
-    """
+    """Write one self-contained page: figures with what to look for, numbers, verdicts, provenance."""
     from otters_lab.workflows.reporting import report_file
 
     done = report_file(file, out, figures=figures, captures=capture or (), search=search or ())

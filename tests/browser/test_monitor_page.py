@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from otters_lab.reports.figures import PALETTE
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(os.name == "nt", reason="SIGSTOP and SIGKILL are POSIX"),
@@ -119,8 +121,10 @@ def test_the_page_fills_and_grows_as_the_sweep_runs(opened: Callable[..., Any]) 
     more_than(page, before)
     drawn = page.locator("#third svg").bounding_box()
     assert drawn["width"] > 200
-    stroke = page.evaluate("getComputedStyle(document.querySelector('#first svg [stroke=\"#1f77b4\"]')).stroke")
-    assert stroke == "rgb(31, 119, 180)"  # the figures have their colours though inline styles are refused
+    # The figures have their colours though inline styles are refused.
+    first = page.locator('#first svg [stroke="var(--c0)"]').first
+    wanted = "rgb({}, {}, {})".format(*bytes.fromhex(PALETTE[0][1:]))
+    assert first.evaluate("element => getComputedStyle(element).stroke") == wanted
     page.locator("#runs a").click()
     page.wait_for_url(re.compile(r"/runs/[0-9a-f]{12}/$"))
     says(page, "running")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from otters_lab.core.errors import DamagedFileError, OttersError
+from otters_lab.core.index import stamp
 from otters_lab.instruments.supervisor_log import notes_since
 from otters_lab.measurements.capture import open_capture
 from otters_lab.measurements.columns import attributes_of
-from otters_lab.measurements.index import stamp
 from otters_lab.measurements.layout import COORDINATES
 from otters_lab.measurements.merging import traces_of
 from otters_lab.measurements.spool import Spool, spool_path

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from otters_lab.core.errors import OttersError
 from otters_lab.core.files import files_below
+from otters_lab.core.index import stamp
 from otters_lab.instruments.supervisor_log import LOG_SUFFIX
-from otters_lab.measurements.index import stamp
 from otters_lab.measurements.spool import Spool, spool_path
 from otters_lab.measurements.summary import Summary, summarise
 from otters_lab.reports.monitor.beats import Beat, IsThere, moment, sweep_beat, training_beat
