@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from otters_lab.core.tomlfile import StrictModel, load_model, read_toml
-from otters_lab.ttfs.convert import CodeConfig
+from otters_lab.ttfs.config import CodeConfig
 
 
 class ShapeConfig(StrictModel):
