@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from otters_lab.core.protocols import Array
 # A busy machine is no failure; and a run that must be judged alone looks at the same examples each time.
 settings.register_profile("otters-lab", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("otters-lab")
+
+# A run begun in the background of a script ignores Ctrl-C, and so would every program that it starts to interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

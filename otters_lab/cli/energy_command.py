@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from otters_lab.energy.pricing import Interval, NetworkEnergy
     from otters_lab.energy.report import EnergyReport
     from otters_lab.energy.settings import Settings
-    from otters_lab.ttfs.statistics import SiteSummary
+    from otters_lab.ttfs.summary import SiteSummary
 
 _SHAPE = "Of a shape"
 _CHOICE = "Settings"

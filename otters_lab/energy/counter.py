@@ -28,7 +28,7 @@ from otters_lab.energy.constants import (
 from otters_lab.energy.mapping import Hops, Layer, constant_hops, layers_of, mesh_hops
 from otters_lab.energy.networks import Network
 from otters_lab.energy.settings import Settings
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 # Elementary operations an element: (multiply-accumulates, adds, compares). exp is a cubic after range reduction (4).
 _FLOAT = {

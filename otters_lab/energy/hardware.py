@@ -10,7 +10,7 @@ from otters_lab.energy.counter import devices_a_line
 from otters_lab.energy.mapping import layers_of
 from otters_lab.energy.networks import Network
 from otters_lab.energy.settings import Settings
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 
 @dataclass(frozen=True)

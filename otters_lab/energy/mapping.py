@@ -17,7 +17,7 @@ import numpy as np
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 _LAYER = re.compile(r"(.*?\.\d+)\.")
 

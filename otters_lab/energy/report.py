@@ -29,7 +29,7 @@ from otters_lab.energy.pricing import (
     table,
 )
 from otters_lab.energy.settings import Settings
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 DEVICE = (LIGHT, READ)
 

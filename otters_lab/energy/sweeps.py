@@ -15,7 +15,7 @@ from otters_lab.energy.pricing import NetworkEnergy, table
 from otters_lab.energy.report import all_energies
 from otters_lab.energy.settings import Settings
 from otters_lab.energy.shapes import at_length
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 Case = tuple[Sequence[SiteSummary], Settings]
 

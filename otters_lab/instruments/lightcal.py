@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.interpolate import PchipInterpolator
-from scipy.optimize import brentq
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import pretty_json, read_json, write_atomically
@@ -77,6 +75,9 @@ class LightCalibration(BaseModel):
     @cached_property
     def _curve(self) -> Any:
         """Piecewise cubic that rises wherever its points do (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980)."""
+        # Loading it takes as long as all else of a bench file, and few benches need it.
+        from scipy.interpolate import PchipInterpolator
+
         return PchipInterpolator(self.drive, self.power_W, extrapolate=False)
 
     def power_at(self, drive: float) -> float:
@@ -120,6 +121,8 @@ class LightCalibration(BaseModel):
         above = int(np.searchsorted(self.power_W, power_W))
         if self.power_W[above] == power_W:
             return self.drive[above]
+        from scipy.optimize import brentq
+
         low, high = self.drive[above - 1], self.drive[above]
         return float(brentq(lambda drive: float(self._curve(drive)) - power_W, low, high, xtol=1e-12 * high))
 

@@ -15,7 +15,8 @@ from otters_lab.energy.mapping import layers_of
 from otters_lab.reports.figures import INK, PALETTE, SIZES, Drawing, panel, plain_log_axis, shaded_cells, spread_out
 from otters_lab.training.ablation import ArmResult
 from otters_lab.training.evaluate import EvaluationResult
-from otters_lab.ttfs.statistics import SPARSE_ALARM, SiteSummary
+from otters_lab.ttfs.statistics import SPARSE_ALARM
+from otters_lab.ttfs.summary import SiteSummary
 
 _SWEPT = re.compile(r"(relative|curve|level):([0-9.eE+-]+)")
 _MOST_POINTS = 150

@@ -23,7 +23,7 @@ from otters_lab.training.loop import Log
 from otters_lab.training.measure import score, torch_threads
 from otters_lab.training.parallel import alone
 from otters_lab.ttfs.code import IdealReader
-from otters_lab.ttfs.device import NoiseConfig, Place
+from otters_lab.ttfs.config import NoiseConfig, Place
 
 MEASURED, GAUSSIAN, IDEAL = "measured", "gaussian", "ideal"
 

@@ -20,7 +20,7 @@ from otters_lab.training.checkpoint_files import CALIBRATION, LOG, PROVENANCE, c
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.training.packed import packed_about
 from otters_lab.training.tasks import Task, find_task
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 Parsed = TypeVar("Parsed", bound=StrictModel)
 

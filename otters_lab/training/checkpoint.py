@@ -48,9 +48,9 @@ from otters_lab.training.config import TrainingConfig
 from otters_lab.training.examples import Splits
 from otters_lab.training.taskfile import TaskFile
 from otters_lab.training.tasks import Task, find_task
-from otters_lab.ttfs.convert import CodeConfig
+from otters_lab.ttfs.config import CodeConfig
 from otters_lab.ttfs.hub import METHOD
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 
 class Section(StrictModel):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from otters_lab.core.notify import NotifyTable
 from otters_lab.core.tomlfile import StrictModel, load_model, read_toml
-from otters_lab.ttfs.convert import CodeConfig
+from otters_lab.ttfs.config import CodeConfig
 
 
 class ShapeConfig(StrictModel):

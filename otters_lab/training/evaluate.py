@@ -24,7 +24,8 @@ from otters_lab.training.measure import logits, torch_threads
 from otters_lab.training.metrics import predictions, scores
 from otters_lab.training.tolerance import Tolerated
 from otters_lab.ttfs.code import IdealReader, top_level
-from otters_lab.ttfs.device import Devices, NoiseConfig, check_levels
+from otters_lab.ttfs.config import NoiseConfig
+from otters_lab.ttfs.device import Devices, check_levels
 from otters_lab.ttfs.plain_noise import PlainNoise
 
 Part = Literal["validation", "test", "dev"]

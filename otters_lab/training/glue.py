@@ -23,7 +23,7 @@ from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.phrases import maximal, within
 from otters_lab.training.tables import Table, read_dataset, read_table
 from otters_lab.training.taskfile import TaskFile
-from otters_lab.ttfs.convert import CodeConfig
+from otters_lab.ttfs.config import CodeConfig
 
 Rows = list[tuple[tuple[str, ...], float]]  # (sentences), target
 

@@ -30,7 +30,7 @@ from otters_lab.training.tasks import find_task
 from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.functional import weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 _BITS, _SCALE, _ANSWERS = ".weight.bits", ".weight.scale", "teacher."
 _ANSWERED = "validation", "test"

@@ -8,15 +8,13 @@ softmax, activation, residual sums.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from otters_lab.core.errors import InputError
-from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.anatomy import (
     Attention,
     activation,
@@ -27,27 +25,11 @@ from otters_lab.ttfs.anatomy import (
     synapses,
 )
 from otters_lab.ttfs.attention import ATTENTION_NAME, register_attention
-from otters_lab.ttfs.device import NoiseConfig, sites
-from otters_lab.ttfs.functional import Coding
+from otters_lab.ttfs.config import CodeConfig, Coding
+from otters_lab.ttfs.device import sites
 from otters_lab.ttfs.layers import SignNeurons, SiteShape, TTFSAttention, TTFSCode, TTFSLinear
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-
-
-class CodeConfig(StrictModel):
-    """How a converted network codes; stored in the checkpoint's config.json.
-
-    `coding` is that of linear inputs and queries; attention probabilities, and what follows a ReLU, are never negative
-    and take one rail. `feed_forward` "relu" puts ReLUs in place of what the model has there: half the rails, and fewer
-    spikes, for a network that is trained on.
-    """
-
-    bits: int = Field(4, ge=2, le=6)
-    coding: Coding = "two rails"
-    feed_forward: Literal["as it is", "relu"] = "as it is"
-    weight_scale: Literal["row", "tensor"] = "row"
-    weight_gradient: Literal["read", "nominal"] = "read"  # the levels in the weights' gradient
-    noise: NoiseConfig = NoiseConfig()
 
 
 def convert(model: Model, config: CodeConfig) -> Model:

@@ -16,24 +16,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.protocols import Array, LevelReader
-from otters_lab.core.tomlfile import StrictModel
 from otters_lab.ttfs.code import ideal_table
+from otters_lab.ttfs.config import NoiseConfig, Place
 from otters_lab.ttfs.functional import level_index, mirrored, read_table
 from otters_lab.ttfs.layers import SiteShape, TTFSCode
-from otters_lab.ttfs.statistics import LevelCounter, SiteSummary, alarm_if_sparse
-
-Place = Literal["network", "layer", "line", "synapse"]
-Time = Literal["run", "sentence", "token"]
+from otters_lab.ttfs.statistics import LevelCounter, alarm_if_sparse
+from otters_lab.ttfs.summary import SiteSummary
 
 # Apart from each other and from what a reader draws: the last part of a key.
 _RUNS, _DEVICES, _SYNAPSES, _THRESHOLDS, _STUCK = range(5)
@@ -56,21 +53,6 @@ class DeviceReader(LevelReader, Protocol):
 
     def device_deviations(self, n: int, seed: tuple[int, ...]) -> Array:
         """What the mean levels of `n` devices differ by from the chip's, [n, T + 1]."""
-
-
-class NoiseConfig(StrictModel):
-    """Place and time of the two kinds of noise; and what else is not ideal, off by default.
-
-    threshold_offset : sd of a neuron's threshold, in steps of the staircase; both its rails alike, drawn once a run.
-    stuck_low, stuck_high : shares of devices (of `device_place`) that always read 0, or 1.
-    """
-
-    run_place: Place = "layer"
-    run_time: Time = "sentence"
-    device_place: Place = "layer"
-    threshold_offset: float = Field(0.0, ge=0)
-    stuck_low: float = Field(0.0, ge=0, le=1)
-    stuck_high: float = Field(0.0, ge=0, le=1)
 
 
 def sites(model: nn.Module) -> dict[str, TTFSCode]:

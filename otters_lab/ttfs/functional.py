@@ -15,14 +15,13 @@ The half is the pre-charge alpha/2 of a membrane. The value coded is alpha*N + s
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-Coding = Literal["two rails", "one rail", "shift"]
-WeightScale = Literal["row", "tensor"]
+from otters_lab.ttfs.config import Coding, WeightScale
 
 # The largest float below one half: floor(r + this) rounds half up for every r >= 0, while floor(r + 0.5) takes the
 # largest float below one half to 1, since that sum itself is rounded up.

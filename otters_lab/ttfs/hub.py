@@ -19,7 +19,8 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.ttfs.attention import ATTENTION_NAME, register_attention
-from otters_lab.ttfs.convert import CodeConfig, convert
+from otters_lab.ttfs.config import CodeConfig
+from otters_lab.ttfs.convert import convert
 from otters_lab.ttfs.layers import TTFSAttention, TTFSLinear
 
 METHOD = "otters_ttfs"

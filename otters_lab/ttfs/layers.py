@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from otters_lab.ttfs.code import top_level
+from otters_lab.ttfs.config import Coding, WeightScale
 from otters_lab.ttfs.functional import (
-    Coding,
     Device,
-    WeightScale,
     binary_state,
     binary_value,
     fire,
@@ -29,12 +28,13 @@ from otters_lab.ttfs.functional import (
     weight_scale,
     weight_signs,
 )
-from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
+from otters_lab.ttfs.statistics import LevelCounter
+from otters_lab.ttfs.summary import SiteSummary
 
 
 @dataclass(frozen=True)
 class SiteShape:
-    """What a site is, and its size; see `statistics.SiteSummary`. A size of 0 is that of the tokens there are.
+    """What a site is, and its size; see `summary.SiteSummary`. A size of 0 is that of the tokens there are.
 
     The synapse array has `heads * d_in` input lines: d_in of a linear layer, head_dim of queries, the positions of
     attention probabilities (0: as many as there are).

@@ -54,7 +54,6 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
     from otters_lab.sweeps.recipe import RecipeModel
     from otters_lab.training.config import TrainingConfig, read_config
     from otters_lab.training.taskfile import TaskFile
-    from otters_lab.training.tasks import find_task
 
     source = read_toml(path)
     models: dict[str, type[StrictModel]] = {
@@ -79,6 +78,8 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
         options, _ = load_mapping(path)
         return {"kind": kind, "summary": f"time in {options.time!r}, current in {options.current!r}"}
     if kind == "task":
+        from otters_lab.training.tasks import find_task
+
         task = find_task(str(path))
         outputs = "a score" if task.labels == 1 else f"{task.labels} classes"
         return {"kind": kind, "summary": f"{task.name}: {outputs}, by {', '.join(task.metrics)}"}
@@ -87,14 +88,15 @@ def _check_toml(path: Path, bench: Path | None) -> dict[str, Any]:
 
 
 def _check_recipe(source: TomlText, bench: Path | None) -> dict[str, Any]:
-    from otters_lab.instruments.benchfile import load_bench
     from otters_lab.sweeps.plan import Plan
     from otters_lab.sweeps.recipe import recipe_from
-    from otters_lab.workflows.sweeping import check_sweep
 
     plan = Plan(recipe_from(source))
     summary = f"{len(plan)} traces"
     if bench is not None:
+        from otters_lab.instruments.benchfile import load_bench
+        from otters_lab.workflows.sweeping import check_sweep
+
         check_sweep(plan, load_bench(bench))
         summary += f", within the limits of {bench}"
     return {"kind": "recipe", "summary": summary, "traces": len(plan), "duration_s": plan.duration_s}

@@ -35,9 +35,9 @@ from otters_lab.training.refit import LEARNING, OLD_CHIP, OLD_TIMES, RETIMED, Re
 from otters_lab.training.tasks import find_task
 from otters_lab.training.tolerance import Tolerated, tolerated
 from otters_lab.training.train import TrainResult, train
-from otters_lab.ttfs.device import NoiseConfig
+from otters_lab.ttfs.config import NoiseConfig
 from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 from otters_lab.workflows.conditions import IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels

@@ -37,8 +37,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from otters_lab.calibration.file import read_calibration
+from otters_lab.ttfs.config import NoiseConfig
 from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import Devices, NoiseConfig, using
+from otters_lab.ttfs.device import Devices, using
 from otters_lab.ttfs.functional import levels_of, scaled, weight_scale, weight_signs
 from otters_lab.ttfs.layers import TTFSLinear
 

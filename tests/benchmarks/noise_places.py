@@ -20,7 +20,7 @@ from otters_lab.training.checkpoint import load_checkpoint
 from otters_lab.training.config import ReadingConfig
 from otters_lab.training.evaluate import score_under
 from otters_lab.training.measure import score, torch_threads
-from otters_lab.ttfs.device import NoiseConfig, Place
+from otters_lab.ttfs.config import NoiseConfig, Place
 from otters_lab.ttfs.plain_noise import plain_noise
 from otters_lab.workflows.networks import embedded_calibration, sampled_readers
 

@@ -1,11 +1,11 @@
 """A simulated chip that shares no code with the fitter: decays by the published stretched exponential itself."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from otters_lab.calibration import fit
 from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.measurements.capture import load_capture
 from otters_lab.measurements.meta import CaptureMeta
@@ -78,10 +78,12 @@ def _with_current(trace, current):
                  trace.start_utc)  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def root():
-    """The checkout: its top folders are a workspace."""
-    return Path(__file__).parents[2]
+@pytest.fixture(scope="module", autouse=True)
+def few_laws():
+    """The comparison of laws takes most of a fit's time; where it is not what is looked at, two traces do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "MAX_JUDGED", 2)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -96,4 +98,18 @@ def chip(tmp_path_factory):
         return made[truth, seed, drives]
 
     make.Truth = Truth
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(chip):
+    """fitted(truth, **options of a fit) -> Calibration of that simulated chip; equal calls share one fit."""
+    made = {}
+
+    def make(truth=Truth(), **options):
+        key = (truth, *sorted(options.items()))
+        if key not in made:
+            made[key] = fit.fit_captures([chip(truth)], **options)
+        return made[key]
+
     return make

@@ -11,6 +11,11 @@ T = (np.arange(300) + 0.5) / 300
 NOISE_A = 4e-11
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_laws():
+    """All of them on every trace: here they are what is looked at."""
+
+
 def noise(seed):
     return NOISE_A * np.random.default_rng(seed).normal(size=300)
 

@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from otters_lab.calibration import fit as fit_module
 from otters_lab.calibration.again import measured_again
 from otters_lab.calibration.compare import Measured, compare
 from otters_lab.calibration.fit import fit_captures
 from otters_lab.calibration.frame import Frame, curvature_effect, recorded_runs
 from otters_lab.calibration.simultaneous import difference, effective_dof, largest_t, sd_interval
 from otters_lab.core.errors import InputError, RefusedError
-
-
-@pytest.fixture(autouse=True)
-def _one_law(monkeypatch):
-    """The comparison of laws takes most of a fit's time, and `compare` does not look at it."""
-    monkeypatch.setattr(fit_module, "MAX_JUDGED", 1)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from otters_lab.calibration import fit as fit_module
 from otters_lab.calibration.bulk import BulkFit, SharedC
 from otters_lab.calibration.curvature import differ
 from otters_lab.calibration.file import read_calibration, write_calibration
@@ -32,14 +31,6 @@ sampling = { dark = "40 ms", decay = "100 ms", interval = "1 ms", aperture = "20
 order = { seed = 1 }
 recovery = { dark_time = "500 ms" }
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_law():
-    """The comparison of laws takes most of a fit's time, and is not what is looked at here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_module, "MAX_JUDGED", 4)
-        yield
 
 
 @pytest.fixture(scope="module")

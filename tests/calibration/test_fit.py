@@ -7,8 +7,8 @@ from otters_lab.core.errors import InputError, RefusedError
 SWING_A = 8e-9
 
 
-def test_run_to_run_sd_is_that_of_the_devices_not_of_the_meter(chip):
-    calibration = fit_captures([chip()])
+def test_run_to_run_sd_is_that_of_the_devices_not_of_the_meter(fitted):
+    calibration = fitted()
     assert calibration.passed, [g for g in calibration.gates if g.verdict != "pass"]
     runs = calibration.device.run_to_run
     # 180 traces: the sd of an sd is 5.5 %. Without deconvolution O0 would come out 15 % high or more.
@@ -16,8 +16,8 @@ def test_run_to_run_sd_is_that_of_the_devices_not_of_the_meter(chip):
         assert runs.sd[name] == pytest.approx(truth, rel=0.17), name
 
 
-def test_the_mean_curve_and_its_constants_are_the_published_ones(chip):
-    device = fit_captures([chip()]).device
+def test_the_mean_curve_and_its_constants_are_the_published_ones(fitted):
+    device = fitted().device
     assert device.constants.polarity == "falls"
     assert device.constants.I_dark_A == pytest.approx(2e-8, abs=1e-11)
     # device spread of D is 5 %, over 6 devices: 2 % on the swing's mean
@@ -28,8 +28,8 @@ def test_the_mean_curve_and_its_constants_are_the_published_ones(chip):
     assert abs(device.law.c - 1 / 110.989) < 5 * device.law.c_sd
 
 
-def test_a_current_that_rises_after_the_light_is_fitted_as_well(chip):
-    calibration = fit_captures([chip(chip.Truth(sign=-1.0))])
+def test_a_current_that_rises_after_the_light_is_fitted_as_well(chip, fitted):
+    calibration = fitted(chip.Truth(sign=-1.0))
     assert calibration.device.constants.polarity == "rises"
     assert calibration.device.constants.I_edge_A < calibration.device.constants.I_end_A
     assert calibration.device.run_to_run.sd["D"] == pytest.approx(0.02, rel=0.2)
@@ -79,9 +79,8 @@ def test_several_settings_give_a_device_model_each_and_none_of_all(chip):
     assert fit_captures([capture], point=1).device is not None
 
 
-def test_a_window_shorter_than_the_record_moves_the_end_of_the_curve(chip):
-    device = fit_captures([chip()], window_s=0.5).device
-    whole = fit_captures([chip()]).device
+def test_a_window_shorter_than_the_record_moves_the_end_of_the_curve(fitted):
+    device, whole = fitted(window_s=0.5).device, fitted().device
     fallen = (1.0 - 0.5**0.495) * (whole.constants.I_edge_A - whole.constants.I_end_A)
     assert device.constants.I_end_A - whole.constants.I_end_A == pytest.approx(fallen, rel=0.02)
 

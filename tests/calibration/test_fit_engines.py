@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from otters_lab.calibration import curvature, fit
+from otters_lab.calibration import curvature
 from otters_lab.calibration.engines import Cluster, Engine, Runner, Serial, Workers
 from otters_lab.calibration.fit import fit_captures
 from otters_lab.measurements.capture import Capture
@@ -24,13 +24,12 @@ def capture(chip: Any) -> Capture:
 
 @pytest.fixture(autouse=True)
 def _many_are_more_than_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
-    """120 traces go the way that more than 4000 do; laws are compared on a few."""
+    """120 traces go the way that more than 4000 do."""
     for_many(monkeypatch)
 
 
 def for_many(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(curvature, "SAMPLE", 100)
-    patch.setattr(fit, "MAX_JUDGED", 2)
 
 
 def fitted(capture: Capture, engine: Engine, folder: Path | None) -> dict[str, Any]:

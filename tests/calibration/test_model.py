@@ -70,9 +70,9 @@ def test_a_recording_that_ends_too_early_is_refused():
 
 
 @pytest.fixture
-def written(chip, tmp_path):
+def written(fitted, tmp_path):
     path = tmp_path / "calibration.json"
-    return path, write_calibration(path, fit_captures([chip()]))
+    return path, write_calibration(path, fitted())
 
 
 def test_a_calibration_reads_back_as_it_was_written(written):

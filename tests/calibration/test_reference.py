@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[2]
 CAPTURE, CALIBRATION = ROOT / "measurements" / "reference.h5", ROOT / "calibration" / "reference.json"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_laws():
+    """None left out: the shipped calibration's fit is done again as it was done."""
+
+
 @pytest.fixture(scope="module")
 def capture():
     return load_capture(CAPTURE)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from otters_lab.energy.shapes import shape_sites
-from otters_lab.ttfs.statistics import SiteSummary
+from otters_lab.ttfs.summary import SiteSummary
 
 
 @pytest.fixture

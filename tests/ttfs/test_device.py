@@ -11,8 +11,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from otters_lab.core.errors import InputError
 from otters_lab.ttfs.code import IdealReader
-from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import DeviceReader, Devices, NoiseConfig, Place, Time, sites, using
+from otters_lab.ttfs.config import CodeConfig, NoiseConfig, Place, Time
+from otters_lab.ttfs.convert import calibrate_scales, convert
+from otters_lab.ttfs.device import DeviceReader, Devices, sites, using
 
 PLACES, TIMES = get_args(Place), get_args(Time)
 LENGTH = 11

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.ttfs.config import NoiseConfig
 from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert
-from otters_lab.ttfs.device import NoiseConfig
 from otters_lab.ttfs.hub import TTFSQuantizationConfig
 
 TEXT = {

@@ -10,7 +10,8 @@ import torch
 from otters_lab.core.log import logger
 from otters_lab.ttfs.device import counting, sites, summaries
 from otters_lab.ttfs.layers import SiteShape, TTFSCode
-from otters_lab.ttfs.statistics import LevelCounter, SiteSummary
+from otters_lab.ttfs.statistics import LevelCounter
+from otters_lab.ttfs.summary import SiteSummary
 
 
 def counted(x: torch.Tensor, alpha: float = 1.0) -> SiteSummary:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from otters_lab.core.protocols import Array, DecaySource, MemorySource, Pulse
 
@@ -100,6 +99,8 @@ def _retire(source: MemorySource, state: MemoryState, pulse: Pulse, edge_s: floa
     scale_A = float(np.max(np.abs(left_A)))
     tail = np.array(state.tail_A or (0.0,) * TAUS_S.size) * np.exp(-(now_s - state.tail_at_s) / TAUS_S)
     if scale_A > 0:
+        from scipy.optimize import nnls  # slow to load, and few sweeps give a device so many pulses
+
         sign = float(np.sign(left_A[0]))
         tail = tail + sign * scale_A * nnls(_means(later_s, later_s + width_s), sign * left_A / scale_A)[0]
     return replace(state, tail_A=tuple(tail.tolist()), tail_at_s=now_s)

@@ -1,0 +1,45 @@
+"""How a network codes and which noise its devices have: what a schedule or a checkpoint says of it. Loads no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from otters_lab.core.tomlfile import StrictModel
+
+Coding = Literal["two rails", "one rail", "shift"]
+WeightScale = Literal["row", "tensor"]
+Place = Literal["network", "layer", "line", "synapse"]
+Time = Literal["run", "sentence", "token"]
+
+
+class NoiseConfig(StrictModel):
+    """Place and time of the two kinds of noise; and what else is not ideal, off by default.
+
+    threshold_offset : sd of a neuron's threshold, in steps of the staircase; both its rails alike, drawn once a run.
+    stuck_low, stuck_high : shares of devices (of `device_place`) that always read 0, or 1.
+    """
+
+    run_place: Place = "layer"
+    run_time: Time = "sentence"
+    device_place: Place = "layer"
+    threshold_offset: float = Field(0.0, ge=0)
+    stuck_low: float = Field(0.0, ge=0, le=1)
+    stuck_high: float = Field(0.0, ge=0, le=1)
+
+
+class CodeConfig(StrictModel):
+    """How a converted network codes; stored in the checkpoint's config.json.
+
+    `coding` is that of linear inputs and queries; attention probabilities, and what follows a ReLU, are never negative
+    and take one rail. `feed_forward` "relu" puts ReLUs in place of what the model has there: half the rails, and fewer
+    spikes, for a network that is trained on.
+    """
+
+    bits: int = Field(4, ge=2, le=6)
+    coding: Coding = "two rails"
+    feed_forward: Literal["as it is", "relu"] = "as it is"
+    weight_scale: WeightScale = "row"
+    weight_gradient: Literal["read", "nominal"] = "read"  # the levels in the weights' gradient
+    noise: NoiseConfig = NoiseConfig()
