@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from otters_lab.core.protocols import LevelReader
 from otters_lab.training.config import StageConfig, TrainingConfig
-from otters_lab.training.examples import Examples, Splits
-from otters_lab.training.loop import TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
+from otters_lab.training.examples import Examples, Splits, swapped
+from otters_lab.training.loop import SWAPS, TRAINING_NOISE, VALIDATION_NOISE, Log, run_steps
 from otters_lab.training.measure import autocast, score, wide
 from otters_lab.training.parallel import from_first, own_slice
 from otters_lab.training.runstate import RunState
@@ -22,7 +22,7 @@ from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
 from otters_lab.ttfs.convert import calibrate_scales, set_stage
-from otters_lab.ttfs.device import Devices, using
+from otters_lab.ttfs.device import Devices, generator, using
 from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
 # Examples from which scales are set.
@@ -89,6 +89,8 @@ def _run_stage(
     def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor | float]]:
         at = first_step + step
         inputs, y = batches(at)
+        if stage.swapped:
+            inputs = swapped(inputs, stage.swapped, generator(config.seed, SWAPS, at))
         own = range(len(y))[own_slice(len(y))]
         mine = {name: part[own.start : own.stop] for name, part in inputs.items()}
         with torch.no_grad(), autocast(config.precision):

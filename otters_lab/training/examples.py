@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from otters_lab.core.errors import InputError
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -52,6 +54,31 @@ class Examples:
         lengths = self.lengths()
         order = torch.arange(len(self)) if lengths is None else torch.argsort(lengths, stable=True)
         return list(order.split(size))
+
+
+def swapped(inputs: Mapping[str, Tensor], share: float, rng: torch.Generator) -> dict[str, Tensor]:
+    """A batch of text, [B, tokens] each, with a `share` of its words put in place of others, drawn from the batch.
+
+    Texts that nobody wrote, for a student to learn its teacher's answers to: no label is needed. What begins or ends a
+    text (special tokens) and padding stay.
+
+    Raises
+    ------
+    InputError
+        for inputs that are no text.
+    """
+    if "input_ids" not in inputs or "attention_mask" not in inputs:
+        raise InputError("only words of a text can be swapped", found=", ".join(inputs), expected="input_ids")
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    last = ids.gather(1, mask.sum(dim=1, keepdim=True) - 1)
+    special = torch.unique(torch.cat([ids[:, :1], last]))
+    words = mask & ~torch.isin(ids, special)
+    pool = ids[words]
+    if not len(pool):
+        return dict(inputs)
+    drawn = pool[torch.randint(len(pool), ids.shape, generator=rng)]
+    chosen = words & (torch.rand(ids.shape, generator=rng) < share)
+    return {**inputs, "input_ids": torch.where(chosen, drawn, ids)}
 
 
 @dataclass(frozen=True)

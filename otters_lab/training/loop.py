@@ -21,7 +21,7 @@ from otters_lab.ttfs.device import generator
 
 # Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
 # step or run): numpy takes (1, 2) and (1, 2, 0) for the same seed.
-BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE, DROPOUT = range(7)
+BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE, DROPOUT, SWAPS = range(8)
 
 WARM_UP = 0.05
 

@@ -10,6 +10,7 @@ import torch
 from otters_lab.core.errors import InputError
 from otters_lab.training.config import StageConfig, TrainingConfig, read_config
 from otters_lab.training.distill import hidden_error, noise_at, soft_cross_entropy
+from otters_lab.training.examples import swapped
 from otters_lab.training.glue import GLUE
 from otters_lab.training.loop import batch_ids, rate_share
 from otters_lab.ttfs.device import generator
@@ -111,3 +112,24 @@ def test_the_readme_s_schedule_is_what_a_text_task_learns_by(tmp_path: Path) -> 
     for stage, default in zip(found.stages, defaults.stages, strict=True):
         assert stage.model_dump(include=set(shown)) == default.model_dump(include=set(shown))
     assert found.model_dump(exclude={"stages"}) == defaults.model_dump(exclude={"stages"})
+
+
+def test_words_are_swapped_for_words_of_the_batch_and_special_tokens_and_padding_stay():
+    rng = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([40, 30, 20, 10] * 50)
+    mask = (torch.arange(40) < lengths[:, None]).long()
+    ids = torch.randint(100, 1000, mask.shape, generator=rng)
+    ids[:, 0] = 2
+    ids[torch.arange(200), lengths - 1] = 3
+    ids[::2, 5] = 3  # between two sentences
+    ids = ids * mask
+    found = swapped({"input_ids": ids, "attention_mask": mask}, 0.3, torch.Generator().manual_seed(1))
+    words = (ids >= 100) & mask.bool()
+    assert torch.equal(found["attention_mask"], mask)
+    assert torch.equal(found["input_ids"][~words], ids[~words])
+    assert torch.isin(found["input_ids"][words], ids[words]).all()
+    share = (found["input_ids"] != ids)[words].double().mean()
+    n = int(words.sum())
+    assert abs(share - 0.3) < 4 * (0.3 * 0.7 / n) ** 0.5 + 1 / 900  # four standard errors; a word may meet itself
+    with pytest.raises(InputError, match="only words"):
+        swapped({"pixel_values": torch.zeros(2, 1, 8, 8)}, 0.3, rng)
