@@ -84,10 +84,10 @@ class StageConfig(ChecksConfig):
     `noise` is the multiple of the reader's noise that the stage ends with (it ramps up from 0, or from the stage
     before, over the first `ramp` share of the steps). A linear input or query that fires more than `rail_rate` spikes a
     rail (two rails: twice that a neuron) pays for it. Examples are drawn in proportion to their tokens to the power
-    `length_power` (0: each once an epoch), where short rows are many and long ones are what counts. A share `swapped` of
-    a text's words is put in place of others of the batch, for both: the student learns the teacher's answers to texts
-    that nobody labelled, where there are too few of those that somebody did. Checks are scored
-    under the noise that the stage ends with; a stage that ends early hands on as if it had taken all its steps.
+    `length_power` (0: each once an epoch), where short rows are many and long ones are what counts. Of a text's words
+    a share `swapped` is put in place of others of the batch, for teacher and student: the student learns the teacher's
+    answers to texts that nobody labelled, where there are too few that somebody did. Checks are scored under the noise
+    that the stage ends with; a stage that ends early hands on as if it had taken all its steps.
     """
 
     name: str
