@@ -24,7 +24,7 @@ test-browser: $(VENV)/.installed-test
 	  || { apt-get update && apt-get install --yes chromium; } \
 	  || { echo "no Chromium: install it as root (Debian: apt-get install chromium), then again" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest tests/browser
 
 # QCoDeS, pyvisa-sim and what they need stay out of the other environment.
 DRIVERS_VENV ?= .venv-drivers

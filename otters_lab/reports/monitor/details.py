@@ -81,15 +81,16 @@ def _grown(place: Path, before: Growth | None) -> Growth:
         growth = before
         if growth is None or growth.about.uid != spool.uid:
             growth = Growth(About.read(attributes_of(spool.meta, spool.uid), spool.meta.parameter_units))
-        growth.total, growth.seams = len(spool), spool.seams()
-        deadline_s = time.monotonic() + READ_S
+        growth.problem = ""
+        deadline_s, there = time.monotonic() + READ_S, len(spool)
         try:
-            while growth.seen < growth.total and time.monotonic() < deadline_s:
+            while growth.seen < there and time.monotonic() < deadline_s:
                 _take_some(spool, growth)
+            growth.total, growth.seams = len(spool), spool.seams()  # more may have come meanwhile
             numbers = range(max(0, growth.total - LAST), growth.total)
             growth.last = [Shown.of(number, *spool.trace(number)) for number in numbers]
         except DamagedFileError as error:  # what came before it is still shown
-            growth.problem = str(error)
+            growth.problem, growth.total = str(error), there
     return growth
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import otters_lab
+from otters_lab.core.protocols import Trace, TraceKey
 from otters_lab.core.quantity import format_quantity
 from otters_lab.measurements.layout import phases
 from otters_lab.measurements.seal import seal
@@ -69,6 +70,20 @@ def test_the_statistics_of_a_point_are_those_of_its_good_traces(lab: Any) -> Non
         assert np.allclose(means[within], np.mean(readings, axis=0)[within], rtol=1e-12)
         assert np.allclose(sds[within], np.std(readings, axis=0, ddof=1)[within], rtol=1e-9)
         assert np.isnan(means[~within]).all()  # before it nothing is known
+
+
+def test_traces_that_come_while_it_reads_are_counted(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lab.begin() as spool:
+        lab.take(spool, 4)
+        traces = Spool.traces
+
+        def overtaken(reader: Spool, first: int = 0) -> Iterator[tuple[TraceKey, Trace]]:
+            lab.take(spool, 1)
+            yield from traces(reader, first)
+
+        monkeypatch.setattr(Spool, "traces", overtaken)
+        growth = grown(lab.runs())
+    assert (growth.seen, growth.total, growth.last[-1].number) == (5, 5, 4)
 
 
 def test_one_trace_has_a_mean_and_no_spread(lab: Any, monitor: Begin) -> None:
