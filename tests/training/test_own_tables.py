@@ -310,11 +310,11 @@ def test_a_hub_out_of_reach_and_a_package_that_is_not_there_are_said(
         made.splits(configured(base, tmp_path))
 
 
-def readme(root: Path, language: str, word: str) -> str:
-    """The one block of the README's list that holds a word."""
-    found = re.findall(rf"^  ```{language}\n(.*?)^  ```", (root / "README.md").read_text(), flags=re.M | re.S)
-    (block,) = [block for block in found if word in block]
-    return re.sub(r"^  ", "", block, flags=re.M)
+def shown(root: Path, language: str, word: str) -> str:
+    """The one block of the page on training that holds a word."""
+    page = (root / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.M | re.S) if word in block]
+    return block
 
 
 SMALL = """
@@ -331,20 +331,20 @@ noise = 0.5
 """
 
 
-def test_the_readmes_example_from_its_table_to_a_score(
+def test_the_page_s_example_from_its_table_to_a_score(
     cli: Any, root: Path, base: Path, vocabulary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
     (home / "calibration").symlink_to(root / "calibration")
-    write(home / "tickets.toml", readme(root, "toml", "tickets"))
+    write(home / "tickets.toml", shown(root, "toml", "tickets"))
     rows = [(f"w{i % 30}, w3", text, "delivery" if label == "b" else "billing")
             for i, (text, label) in enumerate(sentences(300, vocabulary))]  # fmt: skip
     rows = [(f"{subject} w{i // 30}", *rest) for i, (subject, *rest) in enumerate(rows)]
     save(home / "tickets.csv", rows, ("subject", "body", "queue"))
     write(home / "small.toml", SMALL)
-    check, train, evaluate = [line.split()[1:] for line in readme(root, "sh", "tickets").splitlines()]
+    check, train, evaluate = [line.split()[1:] for line in shown(root, "sh", "tickets").splitlines()]
     assert cli(*check)[0] == 0
     code, _, err = cli(*train, "--teacher", base, "--config", "small.toml")
     assert code == 0, err

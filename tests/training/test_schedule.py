@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -101,11 +100,11 @@ def test_a_bad_configuration_is_refused_by_line_and_key(tmp_path: Path, text: st
         read_config(path)
 
 
-def test_the_readme_s_schedule_is_what_a_text_task_learns_by(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    block = text.split("  # schedule.toml\n")[1].split("  ```")[0]
+def test_the_page_s_schedule_is_what_a_text_task_learns_by(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    block = text.split("# schedule.toml\n")[1].split("```")[0]
     path = tmp_path / "schedule.toml"
-    path.write_text(textwrap.dedent(block))
+    path.write_text(block)
     defaults = GLUE["sst2"].defaults()
     found = read_config(path, defaults)
     shown = ("name", "steps", "lr", "weights", "states", "rail_rate", "noise")
