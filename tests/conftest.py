@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(exit_.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def few_laws() -> Iterator[None]:
+    """The comparison of laws takes most of a fit's time; where it is not what is looked at, two traces do."""
+    from otters_lab.calibration import fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "MAX_JUDGED", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import toeplitz
 from scipy.optimize import minimize
 from scipy.special import sici
 
@@ -59,14 +60,10 @@ class ReadNoise:
         result: Array = np.eye(len(time_s)) * self.white_sd**2
         if self.flicker == 0.0:
             return result
-        low, high = self.band_Hz(duration_s)
         lag = np.abs(time_s[:, None] - time_s[None, :])
         lags, where = np.unique(np.round(lag, 12), return_inverse=True)
-        values = np.full(lags.shape, math.log(high / low))
-        away = lags > 0
-        ci_high, ci_low = sici(2 * math.pi * high * lags[away])[1], sici(2 * math.pi * low * lags[away])[1]
-        values[away] = ci_high - ci_low
-        return np.asarray(result + self.flicker**2 * values[where].reshape(lag.shape))
+        flicker = _flicker_at(lags, *self.band_Hz(duration_s))[where].reshape(lag.shape)
+        return np.asarray(result + self.flicker**2 * flicker)
 
 
 def estimate_noise(segments: list[Array], interval_s: float, duration_s: float, source: str = "") -> ReadNoise | None:
@@ -104,14 +101,12 @@ def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: f
         transform = _projected_transform(columns)
         each.append(np.abs(records @ transform.T) ** 2)
         powers.append(np.mean(each[-1], axis=0))
-        unit = [
-            ReadNoise(w, a, interval_s, 0).covariance(interval_s * np.arange(n, dtype=float), duration_s)
-            for w, a in _UNITS
-        ]
-        white, flicker = (np.sum((transform @ C) * transform.conj(), axis=1).real for C in unit)
-        whites.append(white)
-        flickers.append(flicker)
-        counts.append(np.full(len(white), len(records)))
+        band_Hz = ReadNoise(0.0, 1.0, interval_s, 0).band_Hz(duration_s)
+        C = toeplitz(_flicker_at(np.round(interval_s * np.arange(n), 12), *band_Hz))
+        real, imag = transform.real, transform.imag
+        whites.append(np.sum(real**2 + imag**2, axis=1))
+        flickers.append(np.sum((real @ C) * real + (imag @ C) * imag, axis=1))
+        counts.append(np.full(len(transform), len(records)))
     if not powers:
         return None
     p, w, f, count = (np.concatenate(parts) for parts in (powers, whites, flickers, counts))
@@ -146,7 +141,15 @@ def _whittle(groups: list[tuple[Array, Array]], interval_s: float, duration_s: f
     )
 
 
-_UNITS = ((1.0, 0.0), (0.0, 1.0))
+def _flicker_at(lag_s: Array, low_Hz: float, high_Hz: float) -> Array:
+    """Covariance of 1/f noise of a = 1 at lags (s), by its band."""
+    values = np.full(lag_s.shape, math.log(high_Hz / low_Hz))
+    away = lag_s > 0
+    ci_high, ci_low = (sici(2 * math.pi * edge * lag_s[away])[1] for edge in (high_Hz, low_Hz))
+    values[away] = ci_high - ci_low
+    return values
+
+
 _MANY = 30  # records of which the scatter says how far to trust their mean
 
 
@@ -154,6 +157,5 @@ def _projected_transform(columns: Array) -> npt.NDArray[np.complex128]:
     """Rows of the discrete Fourier transform, k = 1 up to below Nyquist, after taking the columns [sample, q] off."""
     n = len(columns)
     scaled = columns / np.abs(columns).max(axis=0)
-    project = np.eye(n) - scaled @ np.linalg.pinv(scaled)
     rows = np.fft.rfft(np.eye(n), axis=0)[1 : (n + 1) // 2]
-    return np.asarray(rows @ project)
+    return np.asarray(rows - (rows @ scaled) @ np.linalg.pinv(scaled))

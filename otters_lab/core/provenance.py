@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -141,8 +142,12 @@ def command_line() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
+@cache
 def software() -> Software:
-    """Versions of this package, of what it stands on, and the git revision it runs from."""
+    """Versions of this package, of what it stands on, and the git revision it runs from.
+
+    Looked up once: a process runs what it has loaded, whatever becomes of the checkout meanwhile.
+    """
     found = {}
     for name in _PACKAGES:
         try:

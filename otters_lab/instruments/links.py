@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -72,6 +73,7 @@ class Link(VISAAdapter):
             **options,
         }
         super().__init__(entry.address, visa_library=library, **self._options)
+        send_at_once(self.connection)
         self._lock(0)
 
     def renew(self) -> None:
@@ -79,6 +81,7 @@ class Link(VISAAdapter):
         self.hang_up()
         self._queue_queries = 0
         self.connection = self.manager.open_resource(self.resource_name, **self._options)
+        send_at_once(self.connection)
         self._lock(self._options["timeout"])  # the lock of a connection that was cut may be freed late
         self.clear()
 
@@ -162,6 +165,18 @@ class Link(VISAAdapter):
         except OSError as error:  # a full disk must not keep an output on
             self._tap = None
             logger.warning("%s: the transcript ends here: %s", self.role, error)
+
+
+def send_at_once(connection: Any) -> None:
+    """Has a raw socket send every message when it is written: VISA's default, and not pyvisa-py's.
+
+    Without it a message that follows another, as a question does a setting, waits until the instrument's system has
+    acknowledged the first, which takes it 40 ms. (pyvisa-py 0.8 has the attribute, but takes no value for it.)
+    """
+    session = getattr(connection.visalib, "sessions", {}).get(connection.session)
+    interface = getattr(session, "interface", None)
+    if isinstance(interface, socket.socket):
+        interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def open_link(role: str, entry: Place, library: Any, tap: Tap | None = None, **options: Any) -> Link:

@@ -148,6 +148,8 @@ def of_pymeasure(
     def make(library: Any, address: str) -> Any:
         from pymeasure.adapters import VISAAdapter
 
+        from otters_lab.instruments.links import send_at_once
+
         module, _, class_name = class_path.rpartition(".")
         adapter = VISAAdapter(
             address,
@@ -156,6 +158,7 @@ def of_pymeasure(
             read_termination="\n",
             write_termination="\n",
         )
+        send_at_once(adapter.connection)
         instrument = getattr(importlib.import_module(module), class_name)(adapter)
         if prepare:
             prepare(instrument)

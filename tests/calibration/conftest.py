@@ -79,11 +79,8 @@ def _with_current(trace, current):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_laws():
-    """The comparison of laws takes most of a fit's time; where it is not what is looked at, two traces do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "MAX_JUDGED", 2)
-        yield
+def _few_laws(few_laws):
+    """In every module that does not say otherwise."""
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ T = (np.arange(300) + 0.5) / 300
 NOISE_A = 4e-11
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def few_laws():
     """All of them on every trace: here they are what is looked at."""
 

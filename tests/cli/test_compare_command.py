@@ -43,7 +43,7 @@ def measured(tmp_path_factory, root):
 
 
 @pytest.fixture(scope="module")
-def old(measured):
+def old(measured, few_laws):
     from otters_lab.workflows.fitting import fit_files
 
     capture = measured("old")

@@ -89,7 +89,7 @@ def terminal(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_ctrl_c_pauses_asks_again_after_nonsense_and_goes_on(terminal: Any) -> None:
-    sweep = terminal(60)
+    sweep = terminal(30)
     sweep.interrupt()
     sweep.hears("pausing after this trace")
     sweep.hears("[c]ontinue, [s]kip this point, [a]bort?")
@@ -99,7 +99,7 @@ def test_ctrl_c_pauses_asks_again_after_nonsense_and_goes_on(terminal: Any) -> N
     sweep.types("c\n")
     code, out = sweep.ends()
     assert code == 0
-    assert "480 traces (480 ok)" in out
+    assert "240 traces (240 ok)" in out
 
 
 def test_abort_ends_with_130_and_says_how_to_go_on(terminal: Any) -> None:

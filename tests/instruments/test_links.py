@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pyvisa
-from pyvisa.constants import Lock, StatusCode
+from pyvisa.constants import Lock, ResourceAttribute, StatusCode
 from pyvisa.errors import VisaIOError
 
 from otters_lab.core.errors import InstrumentError
@@ -143,3 +143,13 @@ def test_the_bench_frees_every_lock(shipped: BenchFile, built: list[VirtualBench
     with open_bench(shipped):
         assert len(built[-1].library._locks) == 3
     assert built[-1].library._locks == {}
+
+
+def test_a_raw_socket_sends_each_message_when_it_is_written_also_after_it_was_opened_anew(shipped: BenchFile) -> None:
+    """Else a setting and the question after it take 40 ms on the loopback, and no less in a laboratory."""
+    with serving(shipped) as served:
+        link = open_link("meter", served.meter, "@py")
+        for _ in range(2):
+            assert link.connection.get_visa_attribute(ResourceAttribute.tcpip_nodelay)
+            link.renew()
+        link.hang_up()
