@@ -60,8 +60,8 @@ class ReadNoise:
         result: Array = np.eye(len(time_s)) * self.white_sd**2
         if self.flicker == 0.0:
             return result
-        lag = np.abs(time_s[:, None] - time_s[None, :])
-        lags, where = np.unique(np.round(lag, 12), return_inverse=True)
+        lag: Array = np.asarray(np.round(np.abs(time_s[:, None] - time_s[None, :]), 12), dtype=np.float64)
+        lags, where = np.unique(lag, return_inverse=True)
         flicker = _flicker_at(lags, *self.band_Hz(duration_s))[where].reshape(lag.shape)
         return np.asarray(result + self.flicker**2 * flicker)
 
