@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import sha256_file
@@ -20,6 +22,7 @@ from otters_lab.measurements.seal import seal
 from otters_lab.measurements.spool import Spool, spool_path
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import read_inputs
+from otters_lab.training.packed_file import ABOUT, read_packed
 from otters_lab.workflows.artefacts import checked_header
 from otters_lab.workflows.checking import check_file
 from otters_lab.workflows.tracing import Step, trace_back
@@ -108,8 +111,14 @@ def test_a_packed_student_is_traced_with_and_without_what_stands_beside_it(chain
     assert trace_back(top).exit_code == 0
 
 
-def test_a_packed_student_of_earlier_that_bears_no_hash_is_said_not_to_be_checkable(root: Path) -> None:
-    found = trace_back(root / "tests" / "benchmarks" / "results" / "sst2_student.safetensors")
+def test_the_committed_student_vouches_for_itself_and_one_without_a_seal_says_that_it_cannot(
+    root: Path, tmp_path: Path
+) -> None:
+    committed = root / "tests" / "benchmarks" / "results" / "sst2_student.safetensors"
+    assert trace_back(committed).state == "ok"
+    earlier = tmp_path / "earlier.safetensors"  # as they were packed before there was a seal
+    save_file(load_file(committed), earlier, metadata={ABOUT: json.dumps(read_packed(committed).about)})
+    found = trace_back(earlier)
     assert (found.state, found.header is not None) == ("unchecked", True)
 
 
