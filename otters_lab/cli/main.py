@@ -74,14 +74,14 @@ def run() -> NoReturn:
     """Entry point: runs a command and turns what it raises into one line and the right exit code."""
     debug = "--debug" in sys.argv
     # A terminated sweep must leave through the same door as an interrupted one: the bench is made safe on the way.
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its word
+    for number in _signals("SIGTERM", "SIGHUP", "SIGBREAK"):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its word
             signal.signal(number, signal.default_int_handler)
     try:
         # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
         code = int(app(standalone_mode=False, prog_name="otters-lab") or 0)
         if code == EXIT_INTERRUPTED:  # typer turns KeyboardInterrupt into it
+            _ignore_further_signals()
             print("otters-lab: interrupted", file=sys.stderr)
     except OttersError as error:
         if debug:
@@ -89,6 +89,7 @@ def run() -> NoReturn:
         print(_red_if_unknown(f"otters-lab: {error}"), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        _ignore_further_signals()
         print("otters-lab: interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -97,6 +98,20 @@ def run() -> NoReturn:
     except Exception as error:
         code = _unforeseen(error, debug)
     sys.exit(code)
+
+
+def _signals(*names: str) -> list[int]:
+    """Those of them that this system has."""
+    return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
+
+
+def _ignore_further_signals() -> None:
+    """Who was interrupted is on the way out, everything off: an impatient second signal must not change the exit code.
+
+    While Python shuts down, handlers of ours are gone already; ignored signals stay so.
+    """
+    for number in _signals("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _red_if_unknown(line: str) -> str:

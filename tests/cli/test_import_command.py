@@ -32,7 +32,7 @@ def test_a_rising_current_from_another_program_is_imported_and_judged(cli, tmp_p
 
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"the real recordings are not at {RECORDINGS}")
 @pytest.mark.parametrize(
-    ("step", "count", "rising"), [pytest.param(1, 37, 21, marks=pytest.mark.long, id="all"), (6, 7, 0)]
+    ("step", "count", "rising"), [pytest.param(1, 37, 21, marks=pytest.mark.long, id="all"), (6, 7, 3)]
 )
 def test_the_real_recordings_end_in_verdicts_and_not_in_an_exception(cli, tmp_path, step, count, rising):
     files = sorted(RECORDINGS.glob("It*.csv"))[::step]
