@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -74,14 +74,14 @@ def run() -> NoReturn:
     """Entry point: runs a command and turns what it raises into one line and the right exit code."""
     debug = "--debug" in sys.argv
     # A terminated sweep must leave through the same door as an interrupted one: the bench is made safe on the way.
-    for number in _signals("SIGTERM", "SIGHUP", "SIGBREAK"):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its word
-            signal.signal(number, signal.default_int_handler)
+    _on_signals(signal.default_int_handler)
     try:
-        # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
-        code = int(app(standalone_mode=False, prog_name="otters-lab") or 0)
+        try:
+            # Without click's own error printing, a command's `typer.Exit(code)` comes back as the return value.
+            code = int(app(standalone_mode=False, prog_name="otters-lab") or 0)
+        finally:  # all is done: one signal more, on the way out of Python, must not change what the exit code says
+            _on_signals(signal.SIG_IGN)
         if code == EXIT_INTERRUPTED:  # typer turns KeyboardInterrupt into it
-            _ignore_further_signals()
             print("otters-lab: interrupted", file=sys.stderr)
     except OttersError as error:
         if debug:
@@ -89,7 +89,6 @@ def run() -> NoReturn:
         print(_red_if_unknown(f"otters-lab: {error}"), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _ignore_further_signals()
         print("otters-lab: interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -100,18 +99,12 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _signals(*names: str) -> list[int]:
-    """Those of them that this system has."""
-    return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
-
-
-def _ignore_further_signals() -> None:
-    """Who was interrupted is on the way out, everything off: an impatient second signal must not change the exit code.
-
-    While Python shuts down, handlers of ours are gone already; ignored signals stay so.
-    """
-    for number in _signals("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        signal.signal(number, signal.SIG_IGN)
+def _on_signals(what: Any) -> None:
+    """Handles the signals that end a process, but those that are ignored already: nohup keeps its word."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, what)
 
 
 def _red_if_unknown(line: str) -> str:
