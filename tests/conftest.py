@@ -67,15 +67,21 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     from otters_lab.cli.main import run
     from otters_lab.core.log import logger
 
-    # A command sets up logging for its process; in a test run that process goes on.
+    # A command sets up logging and signals for its process; in a test run that process goes on.
     monkeypatch.setattr(logger, "handlers", list(logger.handlers))
     monkeypatch.setattr(logger, "propagate", logger.propagate)
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    handlers = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["otters-lab", *(str(word) for word in words)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            run()
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                run()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         out, err = capsys.readouterr()
         return int(exit_.value.code or 0), out, err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,16 +47,19 @@ class Terminal:
         self.said = ""
 
     def hears(self, words: str, within_s: float = 30.0) -> None:
+        self.hears_like(re.escape(words), within_s)
+
+    def hears_like(self, pattern: str, within_s: float = 30.0) -> None:
         deadline = time.monotonic() + within_s
         os.set_blocking(self._master, False)
-        while words not in self.said:
-            assert time.monotonic() < deadline, f"expected {words!r}, heard {self.said[-500:]!r}"
+        while not re.search(pattern, self.said):
+            assert time.monotonic() < deadline, f"expected {pattern!r}, heard {self.said[-500:]!r}"
             try:
                 self.said += os.read(self._master, 65536).decode(errors="replace")
             except BlockingIOError:
                 time.sleep(0.02)
             except OSError:  # the program has ended
-                assert words in self.said, self.said[-500:]
+                assert re.search(pattern, self.said), self.said[-500:]
 
     def types(self, text: str) -> None:
         self.said = ""
@@ -79,8 +83,7 @@ def terminal(tmp_path: Path) -> Iterator[Any]:
 
     def begin(repeats: int) -> Terminal:
         opened.append(Terminal(tmp_path, repeats))
-        opened[-1].hears("sweeping A1")
-        time.sleep(0.3)
+        opened[-1].hears_like(rf"[1-9]\d*/{8 * repeats}\b")  # traces there are
         return opened[-1]
 
     yield begin
