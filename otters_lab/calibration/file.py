@@ -18,7 +18,7 @@ from otters_lab.calibration.spread import Spread
 from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
 from otters_lab.core.files import pretty_json, read_json, write_atomically
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, check_sidecar, payload_digest, validated, write_sidecar
+from otters_lab.core.provenance import Header, check_sidecar, payload_digest, stated_kind, validated, write_sidecar
 
 Matrix = list[list[float | None]]
 
@@ -343,9 +343,8 @@ def calibration_from(path: Path, record: Any) -> Calibration:
     InputError, DamagedFileError
         as `read_calibration`, the sidecar aside.
     """
-    header = record.get("header") if isinstance(record, dict) else None
-    if not isinstance(header, dict) or header.get("kind") != "calibration":
+    if stated_kind(record) != "calibration":
         raise InputError("is not a calibration", file=path, expected="a file written by `otters-lab fit`")
-    if payload_digest(record) != header.get("payload_digest"):
+    if payload_digest(record) != record["header"].get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered after the fit")
     return validated(Calibration, path, record)

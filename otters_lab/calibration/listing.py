@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from otters_lab.calibration.file import Calibration, calibration_from
-from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.errors import DamagedFileError, InputError, said_of
 from otters_lab.core.files import files_below, read_json
 from otters_lab.core.listing import ANY_TIME, Kind, Listing, State, When, sorted_out, summaries
-from otters_lab.core.provenance import FOLDER_RECORD, SIDECAR, check_sidecar, sidecar_path
+from otters_lab.core.provenance import FOLDER_RECORD, SIDECAR, check_sidecar, sidecar_path, stated_kind
 
 Gates = Literal["passed", "failed"]
 
@@ -78,16 +78,14 @@ def summarise(path: Path, name: str) -> CalibrationSummary | None:
         record = read_json(path)
     except (DamagedFileError, InputError) as error:
         state: State = "damaged" if _kind_beside(path) == "calibration" else "unreadable"
-        return CalibrationSummary(name, state, _without(path, error))
-    header = record.get("header") if isinstance(record, dict) else None
-    kind = header.get("kind") if isinstance(header, dict) else None
-    if "calibration" not in (kind, _kind_beside(path)):
+        return CalibrationSummary(name, state, said_of(path, error))
+    if "calibration" not in (stated_kind(record), _kind_beside(path)):
         return None
     try:
         calibration = calibration_from(path, record)
         check_sidecar(path)
     except (DamagedFileError, InputError) as error:
-        return CalibrationSummary(name, "damaged", _without(path, error))
+        return CalibrationSummary(name, "damaged", said_of(path, error))
     return _summary(calibration, name)
 
 
@@ -125,7 +123,3 @@ def _kind_beside(path: Path) -> Any:
     except (DamagedFileError, InputError):
         return None
     return record.get("kind") if isinstance(record, dict) else None
-
-
-def _without(path: Path, error: Exception) -> str:
-    return str(error).removeprefix(f"{path}: ")

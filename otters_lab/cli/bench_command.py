@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.core.protocols import DecaySource
@@ -30,9 +30,7 @@ def bench(
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="With --serve: the twins' own record (JSON lines).")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Connect, identify, self-test; report limits and error queues; leave every output off.
 

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+from otters_lab.cli.show import JsonOption, print_json, print_line
 
 
 def init(

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 from otters_lab.core.errors import InputError
 
 if TYPE_CHECKING:
     from otters_lab.calibration.comparison import Comparison, SdChange
     from otters_lab.calibration.engines import Engine
     from otters_lab.calibration.file import Calibration
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
 _FEW_TRACES = 40

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line
+from otters_lab.cli.show import JsonOption, print_json, print_line
 
 if TYPE_CHECKING:
     from otters_lab.core.provenance import Software
     from otters_lab.workflows.tracing import Step
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
 def export(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.energy.pricing import Interval, NetworkEnergy
@@ -88,9 +88,7 @@ def energy(
         bool | None, typer.Option("--pipelined/--not-pipelined", help="Default: pipelined.", rich_help_panel=_CHOICE)
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with figures.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Energy of one inference beside its baselines, every constant with its source, the unknown as a break-even."""
     from otters_lab.core.errors import InputError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -55,9 +55,7 @@ def lightcal(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --bench: show drives, limits and duration, measure nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a light calibration (drive to optical power): of power-meter recordings, or swept on a bench."""
     from otters_lab.core.errors import InputError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.calibration.listing import CalibrationSummary
@@ -78,7 +78,6 @@ Until = Annotated[str | None, typer.Option("--until", metavar="DATE", help="Begu
 Origin = Annotated[OriginChoice | None, typer.Option("--origin", help="What is known of where the data come from.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Check every byte anew, whatever the index says.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Throw the folder's index away first; files are the truth.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
 def captures(

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line
+from otters_lab.cli.show import JsonOption, print_json, print_line
 
 
 def monitor(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What to watch, with all folders below.")] = Path(),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On 127.0.0.1; 0: a free one.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the runs of a folder live in a browser, until Ctrl-C. Reads only: no sweep is disturbed."""
     from otters_lab.reports.monitor.server import serve

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line
+from otters_lab.cli.show import JsonOption, print_json, print_line
 
 
 def report(
@@ -29,9 +29,7 @@ def report(
     search: Annotated[
         list[Path] | None, typer.Option("--search", metavar="DIR", help="Look for the capture here too, and below.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one self-contained page: figures with what to look for, numbers, verdicts, provenance."""
     from otters_lab.workflows.reporting import report_file

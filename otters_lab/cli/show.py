@@ -1,11 +1,15 @@
-"""What commands print: one JSON document, or lines and tables for people."""
+"""What commands print: one JSON document, or lines and tables for people; and the option that chooses."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
 def print_json(document: Any) -> None:

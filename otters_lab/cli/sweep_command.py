@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otters_lab.cli.show import print_json, print_line, print_table
+from otters_lab.cli.show import JsonOption, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from otters_lab.instruments.benchfile import BenchFile
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from otters_lab.sweeps.plan import Plan, PlannedTrace, Point
     from otters_lab.sweeps.runner import Answer
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 _SHOWN = 8  # points and traces of a dry run
 
 

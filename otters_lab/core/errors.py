@@ -79,6 +79,11 @@ class DamagedFileError(OttersError):
         super().__init__(" ".join(f"{file}: {what}".split()))
 
 
+def said_of(path: Path, error: Exception) -> str:
+    """What an error says of a file, without the file's name before it."""
+    return str(error).removeprefix(f"{path}: ")
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, or None where nothing is near."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -226,6 +226,13 @@ def sidecar_header(path: Path) -> Header:
     return parse_header(beside, {key: value for key, value in record.items() if key != "file_sha256"})
 
 
+def stated_kind(record: object) -> str | None:
+    """The kind that the header in a JSON record states, unchecked; None for a record of none of ours."""
+    header = record.get("header") if isinstance(record, dict) else None
+    kind = header.get("kind") if isinstance(header, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def parse_header(path: Path, record: object) -> Header:
     """A header read back from an artefact.
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import pretty_json, read_json, write_atomically
 from otters_lab.core.protocols import Array
-from otters_lab.core.provenance import Header, check_sidecar, payload_digest, validated, write_sidecar
+from otters_lab.core.provenance import Header, check_sidecar, payload_digest, stated_kind, validated, write_sidecar
 from otters_lab.core.quantity import format_quantity, parse_quantity
 
 KIND = "light calibration"
@@ -203,10 +203,9 @@ def read_light_calibration(path: Path) -> LightCalibration:
         if it was altered.
     """
     record = read_json(path)
-    header = record.get("header") if isinstance(record, dict) else None
-    if not isinstance(header, dict) or header.get("kind") != KIND:
+    if stated_kind(record) != KIND:
         raise InputError("is not a light calibration", file=path, expected="a file written by `otters-lab lightcal`")
-    if payload_digest(record) != header.get("payload_digest"):
+    if payload_digest(record) != record["header"].get("payload_digest"):
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered")
     check_sidecar(path)
     return validated(LightCalibration, path, record)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from otters_lab.core.errors import DamagedFileError, InputError, RefusedError
+from otters_lab.core.errors import DamagedFileError, InputError, RefusedError, said_of
 from otters_lab.measurements.capture import check_bytes, check_is_ours
 from otters_lab.measurements.layout import COORDINATES, TEXTS
 from otters_lab.measurements.spool import Spool
@@ -62,13 +62,9 @@ def summarise(path: Path, name: str, *, verify: bool = True) -> Summary:
     try:
         return _of_spool(path, name) if path.suffix == ".spool" else _of_capture(path, name, verify)
     except DamagedFileError as error:
-        return Summary(name, "damaged", reason=_without(path, error))
+        return Summary(name, "damaged", reason=said_of(path, error))
     except (InputError, RefusedError) as error:
-        return Summary(name, "unreadable", reason=_without(path, error))
-
-
-def _without(path: Path, error: Exception) -> str:
-    return str(error).removeprefix(f"{path}: ")
+        return Summary(name, "unreadable", reason=said_of(path, error))
 
 
 def _of_capture(path: Path, name: str, verify: bool) -> Summary:

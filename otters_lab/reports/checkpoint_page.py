@@ -22,6 +22,7 @@ from otters_lab.reports.figures import Drawing
 from otters_lab.reports.html import Verdict, bullets, folded, paragraph, table
 from otters_lab.reports.report import Part, Report, provenance_part
 from otters_lab.training.about import About
+from otters_lab.training.conditions import IDEAL, QUANTISED, TEACHER
 from otters_lab.training.evaluate import EvaluationResult, NoisyScore
 from otters_lab.ttfs.statistics import SPARSE_ALARM
 
@@ -104,7 +105,7 @@ def _accuracy(about: About) -> list[str | Drawing]:
     sweep = noise_sweep_figure(result)
     rows = [
         *(_clean_row(result, name, scores.get(result.metric)) for name, scores in (
-            ("teacher", result.teacher), ("quantised", result.quantised), ("ttfs ideal", result.ttfs_ideal))),
+            (TEACHER, result.teacher), (QUANTISED, result.quantised), (IDEAL, result.ttfs_ideal))),
         *(_noisy_row(result, name, score) for name, score in result.under.items()),
     ]  # fmt: skip
     columns = ("condition", result.metric, "95 % of the mean", "sd of runs", "worst", "runs", "share of the teacher",

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from otters_lab.reports.figures import INK, PALETTE, STYLE, Drawing, slug
 
-PAGE_STYLE = STYLE
 # On dark paper the palette is lighter; its order is that of `PALETTE`.
 _ON_DARK = ("#58a6ff", "#ff9a57", "#3fcf9b", "#d99ae0", "#e3b341", "#8fd0ff", "#a5adb8", "#ff7aa8")
 _FONT = "'DejaVu Sans',Verdana,sans-serif"

@@ -16,7 +16,14 @@ from otters_lab.core.provenance import Header, check_sidecar, validated
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.ablation import ArmResult
 from otters_lab.training.checkpoint import Section, read_section, read_sites
-from otters_lab.training.checkpoint_files import CALIBRATION, LOG, PROVENANCE, check_files
+from otters_lab.training.checkpoint_files import (
+    CALIBRATION,
+    LOG,
+    check_files,
+    evaluation_path,
+    read_log,
+    require_checkpoint,
+)
 from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.training.packed import packed_about
 from otters_lab.training.tasks import Task, find_task
@@ -64,32 +71,30 @@ def about_checkpoint(path: Path) -> About:
     if path.is_file():
         packed, section, sites, _ = packed_about(path)
         header = packed.header
-        beside = path.with_name(f"{path.stem}.evaluation.json")
-        return About(path, section, sites, header, evaluation=_evaluation(beside, header, notes), notes=notes)
+        found = _evaluation(evaluation_path(path), header, notes)
+        return About(path, section, sites, header, evaluation=found, notes=notes)
     if not path.exists():
         raise InputError("no such file", file=path)
-    if not (path / PROVENANCE).exists():
-        raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=path)
+    require_checkpoint(path)
     header = check_files(path)
     return About(
         path,
         read_section(path)[1],
         read_sites(path),
         header,
-        _log(path / LOG),
+        _log(path),
         read_bytes(path / CALIBRATION) if (path / CALIBRATION).exists() else None,
-        _evaluation(path / "evaluation.json", header, notes),
+        _evaluation(evaluation_path(path), header, notes),
         _arms(path, notes),
         notes,
     )
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
-    lines = read_bytes(path).decode().splitlines() if path.exists() else []
+def _log(folder: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in lines]
+        return read_log(folder)
     except ValueError as error:
-        raise DamagedFileError(path, f"is not a training log ({error})") from None
+        raise DamagedFileError(folder / LOG, f"is not a training log ({error})") from None
 
 
 def _evaluation(path: Path, of: Header, notes: list[str]) -> tuple[Header, EvaluationResult] | None:

@@ -43,6 +43,7 @@ from otters_lab.training.checkpoint_files import (
     TOKENIZER,
     WEIGHTS,
     check_files,
+    require_checkpoint,
 )
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.examples import Splits
@@ -196,8 +197,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise InputError("no such folder", file=folder)
-    if not (folder / PROVENANCE).exists():
-        raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=folder)
+    require_checkpoint(folder)
     header = check_files(folder)
     record, section = read_section(folder)
     if record.get("quantization_config", {}).get("quant_method") != METHOD:

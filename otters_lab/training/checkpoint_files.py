@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from otters_lab.core.errors import DamagedFileError
-from otters_lab.core.files import canonical_json, read_json, sha256_bytes, sha256_file
+from otters_lab.core.errors import DamagedFileError, InputError
+from otters_lab.core.files import canonical_json, read_bytes, read_json, sha256_bytes, sha256_file
 from otters_lab.core.provenance import FOLDER_RECORD, Header, parse_header
 
 CONFIG, WEIGHTS, CALIBRATION, SITES = "config.json", "model.safetensors", "calibration.json", "sites.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
 TEACHER, LOG, PROVENANCE, RUNNING = "teacher", "training.jsonl", FOLDER_RECORD, ".running"
+EVALUATION = "evaluation.json"
+
+
+def evaluation_path(checkpoint: Path) -> Path:
+    """Where the evaluation of a checkpoint goes: into its folder, of a packed student to NAME.evaluation.json."""
+    return checkpoint / EVALUATION if checkpoint.is_dir() else checkpoint.with_name(f"{checkpoint.stem}.{EVALUATION}")
+
+
+def require_checkpoint(folder: Path) -> None:
+    """Refuses a folder that is not, or not yet, a checkpoint: the record is written last.
+
+    Raises
+    ------
+    InputError
+        if it has no record.
+    """
+    if not (folder / PROVENANCE).exists():
+        raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=folder)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a training log in order; a last one that has no end yet is being written. None without a log.
+
+    Raises
+    ------
+    ValueError
+        for a line that is not JSON.
+    """
+    if not (folder / LOG).exists():
+        return []
+    lines = read_bytes(folder / LOG).splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 def recorded_files(folder: Path) -> dict[str, str]:

@@ -11,6 +11,8 @@ from otters_lab.core.notify import NotifyTable
 from otters_lab.core.tomlfile import StrictModel, load_model, read_toml
 from otters_lab.ttfs.config import CodeConfig
 
+WARM_UP = 0.05  # share of a stage's steps over which the learning rate rises
+
 
 class ShapeConfig(StrictModel):
     """The shape of teacher and student."""

@@ -18,6 +18,7 @@ from otters_lab.core.protocols import LevelReader
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.compare import Comparison, paired_bootstrap
+from otters_lab.training.conditions import CLEAN, IDEAL, QUANTISED, TEACHER
 from otters_lab.training.examples import Examples
 from otters_lab.training.loop import EVALUATION_NOISE
 from otters_lab.training.measure import logits, torch_threads
@@ -29,8 +30,6 @@ from otters_lab.ttfs.device import Devices, check_levels
 from otters_lab.ttfs.plain_noise import PlainNoise
 
 Part = Literal["validation", "test", "dev"]
-
-TEACHER, QUANTISED, IDEAL = CLEAN = "teacher", "quantised", "ttfs ideal"
 
 
 class NoisyScore(StrictModel):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from otters_lab.core.log import Bar, progress
-from otters_lab.training.config import ChecksConfig
+from otters_lab.training.config import WARM_UP, ChecksConfig
 from otters_lab.training.parallel import add_gradients, added, from_first, is_first, start_alike
 from otters_lab.training.runstate import Best, RunState
 from otters_lab.ttfs.device import generator
@@ -22,9 +22,6 @@ from otters_lab.ttfs.device import generator
 # Purposes of random numbers, so that streams which share a seed and a step never meet. Keys are all (seed, purpose,
 # step or run): numpy takes (1, 2) and (1, 2, 0) for the same seed.
 BATCHES, JITTER, TRAINING_NOISE, VALIDATION_NOISE, INITIAL_WEIGHTS, EVALUATION_NOISE, DROPOUT, SWAPS = range(8)
-
-WARM_UP = 0.05
-
 
 _ALIKE = 50  # batches among which examples of alike length are brought together
 

@@ -16,8 +16,9 @@ from otters_lab.core.provenance import (
     payload_digest,
     sidecar_header,
     sidecar_path,
+    stated_kind,
 )
-from otters_lab.training.checkpoint_files import PROVENANCE, check_files
+from otters_lab.training.checkpoint_files import PROVENANCE, check_files, require_checkpoint
 from otters_lab.training.packed_file import is_packed, is_sealed, read_packed
 
 
@@ -35,8 +36,7 @@ def checked_header(path: Path) -> Header | None:
         if a payload digest, a file's hash or a sidecar does not match.
     """
     if path.is_dir():
-        if not (path / PROVENANCE).exists():
-            raise InputError(f"is not a checkpoint: it has no {PROVENANCE}", file=path)
+        require_checkpoint(path)
         header = check_files(path)
         check_form(path / PROVENANCE)
         return header
@@ -98,15 +98,15 @@ def _in_json(path: Path) -> Header | None:
     from otters_lab.instruments.lightcal import KIND, read_light_calibration
 
     record: Any = read_json(path)
-    header = record.get("header") if isinstance(record, dict) else None
-    if not isinstance(header, dict):
+    if not isinstance(record, dict) or not isinstance(record.get("header"), dict):
         return None
     check_form(path)
-    if header.get("kind") == "calibration":
+    kind = stated_kind(record)
+    if kind == "calibration":
         return calibration_from(path, record).header
-    if header.get("kind") == KIND:
+    if kind == KIND:
         return read_light_calibration(path).header
-    found = parse_header(path, header)
+    found = parse_header(path, record["header"])
     if found.payload_digest and payload_digest(record) != found.payload_digest:
         raise DamagedFileError(path, "its contents do not match its payload digest: it was altered")
     return found

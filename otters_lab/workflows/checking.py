@@ -7,7 +7,7 @@ from typing import Any
 
 from otters_lab.core.errors import InputError
 from otters_lab.core.files import read_json
-from otters_lab.core.provenance import SIDECAR, check_sidecar
+from otters_lab.core.provenance import SIDECAR, check_sidecar, stated_kind
 from otters_lab.core.tomlfile import StrictModel, TomlText, read_toml
 from otters_lab.training.packed_file import is_packed, is_sealed
 from otters_lab.workflows.artefacts import checked_header
@@ -115,11 +115,12 @@ def _check_json(path: Path) -> dict[str, Any]:
     from otters_lab.instruments.lightcal import read_light_calibration
 
     record = read_json(path)
-    header = record.get("header") if isinstance(record, dict) else None
-    if isinstance(header, dict) and header.get("kind") == "evaluation":
-        checked_header(path)
-        return {"kind": "evaluation", "summary": f"of checkpoint {header['config']['checkpoint']}"}
-    if isinstance(header, dict) and header.get("kind") == "light calibration":
+    kind = stated_kind(record)
+    if kind == "evaluation":
+        header = checked_header(path)
+        assert header is not None  # it states a kind
+        return {"kind": "evaluation", "summary": f"of checkpoint {header.config['checkpoint']}"}
+    if kind == "light calibration":
         light = read_light_calibration(path)
         low, high = light.drive[0], light.drive[-1]
         summary = (

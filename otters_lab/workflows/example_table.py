@@ -11,7 +11,8 @@ from otters_lab.core.errors import InputError
 from otters_lab.core.files import canonical_json, write_atomically
 from otters_lab.core.provenance import Header, write_sidecar
 from otters_lab.measurements.tables import require_pyarrow
-from otters_lab.training.evaluate import CLEAN, Outputs
+from otters_lab.training.conditions import CLEAN
+from otters_lab.training.evaluate import Outputs
 from otters_lab.training.metrics import predictions
 
 

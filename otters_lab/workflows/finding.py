@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from otters_lab.core.errors import InputError
 from otters_lab.core.files import files_below, sha256_file
 from otters_lab.core.provenance import SIDECAR, InputRef, sidecar_path
 from otters_lab.training.checkpoint_files import PROVENANCE
@@ -24,9 +25,18 @@ class Found(NamedTuple):
 
 
 class Finder:
-    """Looks in the folder of `root`, in the workspace around it, and in `places` with all folders below."""
+    """Looks in the folder of `root`, in the workspace around it, and in `places` with all folders below.
+
+    Raises
+    ------
+    InputError
+        if one of `places` is no folder.
+    """
 
     def __init__(self, root: Path, places: Sequence[Path] = ()) -> None:
+        for place in places:
+            if not place.is_dir():
+                raise InputError("no such folder", file=place)
         home = root.resolve() if root.is_dir() else root.resolve().parent
         self._files = list(dict.fromkeys([*_files_in(home), *_workspace_files(home), *_below(places)]))
         self._hash = cache(sha256_file)

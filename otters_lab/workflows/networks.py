@@ -25,9 +25,10 @@ from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import read_inputs
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
-from otters_lab.training.checkpoint_files import CALIBRATION
+from otters_lab.training.checkpoint_files import CALIBRATION, evaluation_path
+from otters_lab.training.conditions import IDEAL, IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.training.config import ReadingConfig, read_config
-from otters_lab.training.evaluate import IDEAL, EvaluationResult, Outputs, Part, judge, outputs, score_under
+from otters_lab.training.evaluate import EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
 from otters_lab.training.packed import pack, unpack
 from otters_lab.training.parallel import is_first
@@ -38,7 +39,6 @@ from otters_lab.training.train import TrainResult, train
 from otters_lab.ttfs.config import NoiseConfig
 from otters_lab.ttfs.plain_noise import NoiseKind, plain_noise
 from otters_lab.ttfs.summary import SiteSummary
-from otters_lab.workflows.conditions import IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.workflows.example_table import check_example_table, write_example_table
 from otters_lab.workflows.in_the_loop import bench_levels
 
@@ -299,9 +299,7 @@ def evaluate_checkpoint(
 
     if examples is not None:
         write_example_table(examples, found, header("examples"))
-    path, record = folder / "evaluation.json", result.model_dump()
-    if folder.is_file():
-        path = folder.with_name(f"{folder.stem}.evaluation.json")
+    path, record = evaluation_path(folder), result.model_dump()
     about = header("evaluation").model_copy(update={"payload_digest": payload_digest(record)})
     write_atomically(path, pretty_json({"header": about.model_dump(), **record}))
     write_sidecar(path, about)

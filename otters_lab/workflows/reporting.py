@@ -9,7 +9,7 @@ from pathlib import Path
 from otters_lab.calibration.file import Calibration, calibration_from
 from otters_lab.core.errors import InputError
 from otters_lab.core.files import read_json, sha256_file
-from otters_lab.core.provenance import check_sidecar
+from otters_lab.core.provenance import check_sidecar, stated_kind
 from otters_lab.measurements.capture import Capture, is_capture, load_capture
 from otters_lab.reports.report import Report, Written, check_page_path, write_report
 from otters_lab.workflows.artefacts import target_of
@@ -74,10 +74,9 @@ def _of_calibration(path: Path, captures: Sequence[Path], search: Sequence[Path]
     from otters_lab.reports.calibration_page import calibration_report
 
     record = read_json(path)
-    header = record.get("header") if isinstance(record, dict) else None
-    kind = header.get("kind") if isinstance(header, dict) else None
+    kind = stated_kind(record)
     if kind != "calibration":
-        found = f"a file of kind {kind}" if isinstance(kind, str) else "JSON that is none of ours"
+        found = "JSON that is none of ours" if kind is None else f"a file of kind {kind}"
         hint = "the checkpoint's folder" if kind == "evaluation" else _EXPECTED
         raise InputError("there is no report of such a file", file=path, found=found, expected=hint)
     calibration = calibration_from(path, record)
@@ -101,9 +100,6 @@ def _captures_of(
         if len(by_hash) < len(wanted):
             raise InputError(f"{path.name} was fitted to {len(wanted)} captures: give all of them with --capture")
         return [by_hash[ref.sha256] for ref in wanted], ""
-    for place in search:
-        if not place.is_dir():
-            raise InputError("no such folder", file=place)
     finder = Finder(path, search)
     found = [finder.find(ref).path for ref in wanted]
     lost = [ref.name for ref, place in zip(wanted, found, strict=True) if place is None]

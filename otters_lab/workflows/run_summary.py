@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from otters_lab.core.clock import iso_utc
-from otters_lab.core.errors import DamagedFileError, InputError, OttersError
-from otters_lab.core.files import read_bytes, read_json
+from otters_lab.core.errors import DamagedFileError, OttersError, said_of
+from otters_lab.core.files import read_json
 from otters_lab.core.listing import State
 from otters_lab.core.provenance import FOLDER_RECORD, Header
-from otters_lab.training.checkpoint_files import CALIBRATION, CONFIG, LOG
+from otters_lab.training.checkpoint_files import CALIBRATION, CONFIG, LOG, read_log
+from otters_lab.training.conditions import IDEAL, IN_THE_LOOP, REPLAYED, RUN_TO_RUN, TEACHER, WITH_DEVICES
 from otters_lab.training.packed_file import is_packed, read_packed
 from otters_lab.workflows.artefacts import checked_header
-from otters_lab.workflows.conditions import IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 
 RunKind = Literal["checkpoint", "packed", "evaluation", "training"]
 
 # What an evaluation is known by: the hardest of these that it was scored under.
 _SCORED = (IN_THE_LOOP, REPLAYED, WITH_DEVICES, RUN_TO_RUN)
-_IDEAL = "ttfs ideal"
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def _kind(path: Path) -> RunKind | None:
 
 
 def _of_checkpoint(path: Path, name: str, header: Header) -> RunSummary:
-    log = _log(path)
+    log = read_log(path)
     scores, calibration = _validation(log), path / CALIBRATION
     section = read_json(path / CONFIG)["otters"]
     return RunSummary(
@@ -105,9 +103,9 @@ def _of_packed(path: Path, name: str, header: Header) -> RunSummary:
 def _of_evaluation(path: Path, name: str, header: Header) -> RunSummary:
     record = read_json(path)
     metric, under = record["metric"], {key: found["mean"] for key, found in record["under"].items()}
-    clean = {"teacher": record["teacher"].get(metric), _IDEAL: record["ttfs_ideal"][metric]}
+    clean = {TEACHER: record["teacher"].get(metric), IDEAL: record["ttfs_ideal"][metric]}
     scores = {key: value for key, value in {**clean, **under}.items() if value is not None}
-    scored = next((condition for condition in _SCORED if condition in scores), _IDEAL)
+    scored = next((condition for condition in _SCORED if condition in scores), IDEAL)
     return RunSummary(
         **_common(path, name, header),
         kind="evaluation",
@@ -132,7 +130,7 @@ def _common(path: Path, name: str, header: Header) -> dict[str, Any]:
 
 def _of_training(path: Path, name: str) -> RunSummary:
     """Of a folder with a log and no record: training goes on, or was stopped."""
-    log = _log(path)
+    log = read_log(path)
     scores, steps = _validation(log), [line for line in log if "step" in line]
     last: dict[str, Any] = steps[-1] if steps else {}
     written = datetime.fromtimestamp((path / LOG).stat().st_mtime, UTC)
@@ -147,16 +145,6 @@ def _of_training(path: Path, name: str) -> RunSummary:
         step=last.get("step"),
         updated_utc=iso_utc(written),
     )
-
-
-def _log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a training log; the last may be half written."""
-    try:
-        data = read_bytes(folder / LOG)
-    except InputError:
-        return []
-    lines = data.splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 def _validation(log: list[dict[str, Any]]) -> dict[str, float]:
@@ -174,4 +162,4 @@ def _task(section: dict[str, Any]) -> str:
 
 
 def _without(path: Path, error: Exception) -> str:
-    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
+    return said_of(path, error).removeprefix(f"{path}/")  # of a folder: which of its files

@@ -13,10 +13,8 @@ from otters_lab.core.index import stamp
 from otters_lab.core.listing import ANY_TIME, Kind, Listing, State, When, sorted_out, summaries
 from otters_lab.core.provenance import FOLDER_RECORD
 from otters_lab.measurements.catalogue import Condition
-from otters_lab.training.checkpoint_files import LOG
+from otters_lab.training.checkpoint_files import EVALUATION, LOG
 from otters_lab.workflows.run_summary import RunKind, RunSummary, summarise
-
-_EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
             yield place
         for name in names:
             packed = name.endswith(".safetensors") and not is_network
-            if not name.startswith(".") and (packed or name == _EVALUATION or name.endswith(f".{_EVALUATION}")):
+            if not name.startswith(".") and (packed or name == EVALUATION or name.endswith(f".{EVALUATION}")):
                 yield place / name
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from otters_lab.core.errors import EXIT_DAMAGED, EXIT_DONE, EXIT_SAYS_NO, DamagedFileError, InputError
+from otters_lab.core.errors import EXIT_DAMAGED, EXIT_DONE, EXIT_SAYS_NO, DamagedFileError, InputError, said_of
 from otters_lab.core.provenance import Header, InputRef
 from otters_lab.workflows.artefacts import checked_header, header_beside, is_vouched_for, target_of
 from otters_lab.workflows.finding import Finder
@@ -65,9 +65,6 @@ def trace_back(path: Path, search: Sequence[Path] = ()) -> Step:
     InputError
         if there is no such artefact, or a folder of `search` is none. What is wrong further back is in the steps.
     """
-    for place in search:
-        if not place.is_dir():
-            raise InputError("no such folder", file=place)
     path = target_of(path)
     step = _step("", path, Finder(path, search), ())
     if step.state == "ok" and step.header is None:
@@ -83,7 +80,7 @@ def _step(role: str, path: Path, finder: Finder, above: tuple[Path, ...], sha256
         if header is not None and sha256 is None and not is_vouched_for(path, header):
             state, reason = "unchecked", "no hash of it stands in it or beside it"
     except DamagedFileError as error:
-        state, reason, header = "damaged", str(error).removeprefix(f"{path}: "), _header_anyway(path)
+        state, reason, header = "damaged", said_of(path, error), _header_anyway(path)
     here = (*above, path.resolve())
     kept_in = path.name if header is not None and header.kind == "capture" else ""
     inputs = [step for ref in header.inputs for step in _input(ref, finder, here, kept_in)] if header else []
@@ -111,7 +108,7 @@ def _whole(ref: InputRef, path: Path, finder: Finder, above: tuple[Path, ...]) -
     try:
         return _step(ref.role, target_of(path), finder, above, ref.sha256)
     except InputError as error:  # the very file that went in, but of a form that this version does not read
-        return Step(ref.role, ref.name, "unchecked", str(error).removeprefix(f"{path}: "), str(path), ref.sha256)
+        return Step(ref.role, ref.name, "unchecked", said_of(path, error), str(path), ref.sha256)
 
 
 def _altered(ref: InputRef, path: Path, finder: Finder, above: tuple[Path, ...]) -> Step:

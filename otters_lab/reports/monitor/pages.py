@@ -49,16 +49,17 @@ def _runs(look: Look) -> str:
         return '<p class="soft">No run here yet: no capture, no spool, no training. They are shown as they come.</p>'
     rows = "".join(_row(run) for run in look.runs)
     more = f'<p class="soft">and {look.left_out} older ones</p>' if look.left_out else ""
-    head = '<th>run</th><th class="text">state</th><th>done</th><th>left</th><th class="text">what</th>'
-    return f"<table><thead><tr>{head}<th>last written (UTC)</th></tr></thead><tbody>{rows}</tbody></table>{more}"
+    head = '<th>run</th><th>state</th><th class="n">done</th><th class="n">left</th><th>what</th>'
+    last = '<th class="n">last written (UTC)</th>'
+    return f"<table><thead><tr>{head}{last}</tr></thead><tbody>{rows}</tbody></table>{more}"
 
 
 def _row(run: Run) -> str:
     left = "" if run.eta_s is None else span(run.eta_s)
     return (
         f'<tr><td><a href="runs/{run.id}/">{escape(run.name)}</a></td>'
-        f'<td class="text">{_badge(run.beat)}</td><td>{_done(run)}</td><td>{left}</td>'
-        f'<td class="text">{escape(run.what)}</td><td>{run.changed:%Y-%m-%d %H:%M:%S}</td></tr>'
+        f'<td>{_badge(run.beat)}</td><td class="n">{_done(run)}</td><td class="n">{left}</td>'
+        f'<td>{escape(run.what)}</td><td class="n">{run.changed:%Y-%m-%d %H:%M:%S}</td></tr>'
     )
 
 

@@ -14,7 +14,7 @@ from otters_lab.reports.html import page
 SHEET = """
 body{margin:1rem auto}
 h1{font-size:1.2rem;margin:0}
-h2{margin:1.5rem 0 .5rem;overflow-wrap:anywhere}
+h2{margin:1.5rem 0 .5rem;padding:0;border:0;overflow-wrap:anywhere}
 h3{margin:1rem 0 0;font-size:1rem}
 p{margin:.3rem 0}
 a{color:inherit}
@@ -30,8 +30,8 @@ progress::-moz-progress-bar{background:#2f81f7}
 .badge{padding:.05rem .5rem;border-radius:.6rem;border:1px solid;white-space:nowrap;font-weight:600}
 .good{color:#1a7f37}.warn{color:#9a6700}.bad{color:#cf222e}
 th,td{white-space:nowrap}
-th.text{text-align:left}
-td.long,td.name{text-align:left;white-space:normal;overflow-wrap:break-word}
+td:not(.n){min-width:0}
+td.long,td.name{white-space:normal;overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){.good{color:#3fb950}.warn{color:#d29922}.bad{color:#f85149}}
 @media(max-width:40rem){body{padding:0 .6rem}th,td{padding:.2rem .4rem}}
 """

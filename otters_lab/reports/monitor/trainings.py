@@ -9,9 +9,9 @@ from pathlib import Path
 
 from otters_lab.reports.monitor.recent import Recent
 from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
+from otters_lab.training.config import WARM_UP
 
 MAX_BYTES = 8_000_000  # of a log's end; a line is about 200 bytes
-_WARM_UP = 0.05  # as `training.loop.WARM_UP`, which would bring torch
 _SHORT = 10  # steps
 _NOT_CURVES = ("stage", "step")
 
@@ -130,4 +130,4 @@ def planned_steps(first_share: float) -> int:
     The share rises linearly over the first twentieth of the steps (`training.loop.rate_share`), of which the first
     step's middle has half a step behind it.
     """
-    return round(0.5 / (_WARM_UP * first_share))
+    return round(0.5 / (WARM_UP * first_share))
