@@ -193,7 +193,7 @@ class TextTask:
         return TrainingConfig(
             data=self.home,
             batch=32,
-            precision="bfloat16",
+            precision="auto",
             max_tokens=128,
             learn_devices=True,
             code=CodeConfig(feed_forward="relu"),

@@ -18,7 +18,7 @@ from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
 from otters_lab.training.config import TrainingConfig
 from otters_lab.training.distill import Lesson, distil
 from otters_lab.training.loop import Log
-from otters_lab.training.measure import score, torch_threads
+from otters_lab.training.measure import faster_precision, score, torch_threads
 from otters_lab.training.parallel import from_first, is_first, join, own_slice, processes
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task, find_task
@@ -71,6 +71,8 @@ def train(
     own_slice(config.batch)
     if config.data is None:
         config = config.model_copy(update={"data": task.defaults().data})  # recorded, for evaluation to find
+    if config.precision == "auto":  # recorded: the same steps in the other one end elsewhere
+        config = config.model_copy(update={"precision": faster_precision()})
     check_levels(reader, top_level(config.code.bits))
     made_from: list[tuple[InputRef, Origin | None]] = []
     # Either refuses before any file is touched.

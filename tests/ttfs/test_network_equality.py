@@ -100,6 +100,16 @@ def test_a_bert_with_padding_gives_the_same_bits(bits: int, coding: Coding, dtyp
     assert record.windows == 2 * 8  # six linear inputs, the queries and the probabilities of each layer
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_lines_with_thresholds_of_their_own_give_the_same_bits(coding: Coding, dtype: torch.dtype) -> None:
+    model, logits = converted(plain_bert("relu"), ids_of(SENTENCES), dtype, coding=coding, line_scale="each")
+    gains = [p for name, p in model.named_parameters() if name.endswith("line_gain")]
+    assert len(gains) == 12
+    assert all(len(gain.unique()) > 1 for gain in gains)
+    assert_equal(model, logits)
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_bert_in_bfloat16_gives_the_same_bits_and_so_does_autocast(coding: Coding) -> None:
     # Sums go beyond 256, the largest integer up to which bfloat16 holds all.
