@@ -20,8 +20,9 @@ def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
     """While open, each linear input and query that is computed adds a term [] to the list that is given: its share of
     neurons that fire, less `rail_rate` times its rails. Attention probabilities are left alone. A rate of 1 is free.
 
-    A neuron fires at |x| >= alpha/2. Its share is followed by min(|x|/alpha, 1), whose mean is the same where x is
-    evenly spread below alpha, and which has a gradient to x and alpha. Padding counts as any token.
+    A neuron fires at |x| >= w/2, with w = (2c + 1)*alpha and c its dead zone. Its share is followed by min(|x|/w, 1),
+    whose mean is the same where x is evenly spread below w, and which has a gradient to x and alpha. Padding counts as
+    any token.
     """
     terms: list[Tensor] = []
     if rail_rate == 1:
@@ -31,7 +32,8 @@ def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
     def count(site: TTFSCode, x: Tensor) -> None:
         if site.enabled:
             magnitude = x.abs() if site.signed else x.relu()
-            share = wide((magnitude / site.alpha).clamp(max=1.0)).mean()
+            width = (2 * site.dead_zone + 1) * site.alpha
+            share = wide((magnitude / width).clamp(max=1.0)).mean()
             terms.append(share - rail_rate * (2 if site.signed else 1))
 
     def on_linear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:

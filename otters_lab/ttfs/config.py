@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from otters_lab.core.tomlfile import StrictModel
 
@@ -34,14 +34,25 @@ class CodeConfig(StrictModel):
 
     `coding` is that of linear inputs and queries; attention probabilities, and what follows a ReLU, are never negative
     and take one rail. `line_scale` "each" gives every input line of a linear layer a threshold of its own, for encoders
-    with channels far larger than others; its weights take up the inverse. `feed_forward` "relu" puts ReLUs in place of
-    what the model has there: half the rails, and fewer spikes, for a network that is trained on.
+    with channels far larger than others; its weights take up the inverse. With a `dead_zone`, levels 1 to so many of
+    linear inputs and queries never fire, and their window ends so many ticks early: few spikes at a fine step, none of
+    them late, where a device's deviations are largest against what it reads. `feed_forward` "relu" puts ReLUs in place
+    of what the model has there: half the rails, and fewer spikes, for a network that is trained on.
     """
 
     bits: int = Field(4, ge=2, le=6)
     coding: Coding = "two rails"
     feed_forward: Literal["as it is", "relu"] = "as it is"
+    dead_zone: int = Field(0, ge=0)
     line_scale: Literal["one", "each"] = "one"
     weight_scale: WeightScale = "row"
     weight_gradient: Literal["read", "nominal"] = "read"  # the levels in the weights' gradient
     noise: NoiseConfig = NoiseConfig()
+
+    @model_validator(mode="after")
+    def _levels_are_left(self) -> Self:
+        if self.dead_zone > 2**self.bits - 2:
+            raise ValueError(f"dead_zone = {self.dead_zone} leaves no level of bits = {self.bits} to fire")
+        if self.dead_zone and self.coding == "shift":
+            raise ValueError('a dead_zone is of rails: with coding = "shift", silence is the lowest value, not zero')
+        return self

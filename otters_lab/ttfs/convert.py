@@ -75,7 +75,7 @@ def _rectify(model: PreTrainedModel, found: list[Attention]) -> None:
 
 def _convert_attention(attention: Attention, config: CodeConfig) -> None:
     module, heads, head_dim = attention.module, attention.heads, attention.head_dim
-    fires = TTFSCode(SiteShape("query", heads, head_dim, 0), config.bits, config.coding)
+    fires = TTFSCode(SiteShape("query", heads, head_dim, 0), config.bits, config.coding, config.dead_zone)
     keys, values = SignNeurons(heads, head_dim, per_channel=False), SignNeurons(heads, head_dim, per_channel=True)
     all_neurons: tuple[TTFSCode | SignNeurons, ...] = fires, keys, values
     for name, neurons in zip(attention.projections, all_neurons, strict=True):
@@ -86,8 +86,15 @@ def _convert_attention(attention: Attention, config: CodeConfig) -> None:
 def _linear(
     linear: nn.Linear, config: CodeConfig, coding: Coding, neurons: TTFSCode | SignNeurons | None
 ) -> TTFSLinear:
-    each_line = config.line_scale == "each"
-    made = TTFSLinear(linear, config.bits, coding, config.weight_scale, neurons, each_line=each_line)
+    made = TTFSLinear(
+        linear,
+        config.bits,
+        coding,
+        config.weight_scale,
+        neurons,
+        dead_zone=config.dead_zone,
+        each_line=config.line_scale == "each",
+    )
     made.nominal_weight_gradient = config.weight_gradient == "nominal"
     return made.to(linear.weight)  # its dtype and device
 

@@ -62,19 +62,23 @@ def dyadic(values: npt.NDArray[np.float64]) -> tuple[Integers, int]:
 
 @dataclass(frozen=True)
 class Neurons:
-    """An array of neurons ready to fire: charges [n] and the staircase's step, integers of one unit."""
+    """An array of neurons ready to fire: charges [n] and the staircase's step, integers of one unit.
+
+    The window closes `dead_zone` ticks before the staircase's end.
+    """
 
     charge: Integers
     step: int
     top: int
     rails: tuple[int, ...]
+    dead_zone: int = 0
 
     def fire(self) -> Ticks:
         """Each rail's tick, [rails, n]; T where the window ends without a spike."""
         ticks = np.full((len(self.rails), len(self.charge)), self.top, dtype=np.int8)
         waiting = [np.arange(len(self.charge)) for _ in self.rails]
         held = [rail * self.charge + precharge(self.step) for rail in self.rails]
-        for k in range(self.top):  # t_T only closes the window
+        for k in range(self.top - self.dead_zone):  # what comes then only closes the window
             threshold = self.step * (self.top - k)
             for row in range(len(self.rails)):
                 crossed = reaches(held[row], threshold)
@@ -184,7 +188,7 @@ class Simulator:
     def _fire(self, code: Any, charge: Integers, alpha: Fraction, unit: int) -> Ticks:
         if alpha <= 0:
             raise ValueError(f"found a staircase of step {float(alpha)}, expected a positive one")
-        return Neurons(charge, _whole(alpha, unit), code.top, RAILS[code.coding]).fire()
+        return Neurons(charge, _whole(alpha, unit), code.top, RAILS[code.coding], code.dead_zone).fire()
 
     def _emit(self, code: Any, name: str, fired_from: str, ticks: Ticks, like: Tensor) -> Tensor:
         self._window += 1

@@ -2,8 +2,9 @@
 
 A row of a 1-bit layer has the membrane V = s*(alpha_in*N + shift_in*R) + b, N the integer sum of its levels and R that
 of its signs. It fires the level m = max{m : V - shift_out + alpha_out/2 >= m*alpha_out}, on the negative rail the same
-with the sign of V turned. Solved for N it is a table of integer thresholds a row; for a digital value x, a table of the
-least numbers of x's own kind. Both are worked out once from the stored parameters in rational arithmetic.
+with the sign of V turned; a level within the dead zone is silence. Solved for N it is a table of integer thresholds a
+row; for a digital value x, a table of the least numbers of x's own kind. Both are worked out once from the stored
+parameters in rational arithmetic.
 """
 
 from __future__ import annotations
@@ -46,17 +47,28 @@ class IntegerThresholds:
 
 
 def integer_thresholds(
-    gain: Sequence[Fraction], offset: Sequence[Fraction], alpha_out: Fraction, top: int, limit: int, signed: bool
+    gain: Sequence[Fraction],
+    offset: Sequence[Fraction],
+    alpha_out: Fraction,
+    top: int,
+    limit: int,
+    signed: bool,
+    dead_zone: int = 0,
 ) -> IntegerThresholds:
     """The table of rows with membranes gain_j*N_j + offset_j, gain_j >= 0 (offset: less the output's shift).
 
     |N_j| < limit; a threshold at `limit` means "never", one at its negative "always" (a row with gain 0).
     """
-    steps = [alpha_out * (2 * m - 1) / 2 for m in range(1, top + 1)]
+    steps = [alpha_out * (2 * m - 1) / 2 for m in _levels(top, dead_zone)]
     rise = [[_first(step - b, g, limit) for step in steps] for g, b in zip(gain, offset, strict=True)]
     fall = [[-_first(step + b, g, limit) for step in steps] for g, b in zip(gain, offset, strict=True)]
     falling = np.array(fall, dtype=np.int64)
     return IntegerThresholds(np.array(rise, dtype=np.int64), falling if signed else np.full_like(falling, -limit))
+
+
+def _levels(top: int, dead_zone: int) -> list[int]:
+    """By level 1..T, the one whose threshold it has: of a dead zone's, the first level behind it."""
+    return [max(m, dead_zone + 1) for m in range(1, top + 1)]
 
 
 def _first(charge: Fraction, gain: Fraction, limit: int) -> int:
@@ -66,10 +78,10 @@ def _first(charge: Fraction, gain: Fraction, limit: int) -> int:
     return max(-limit, min(limit, math.ceil(charge / gain)))
 
 
-def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None, dtype: torch.dtype) -> Tensor:
+def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None, dtype: torch.dtype, dead_zone: int = 0) -> Tensor:
     """[T] in `dtype`: a value x of it, or of a narrower one, has level m or more, upwards, if x >= threshold m-1.
 
-    The least numbers of the dtype at or above shift + (2m - 1)*alpha/2.
+    The least numbers of the dtype at or above shift + (2m - 1)*alpha/2; those of a dead zone are the first behind it.
 
     Raises
     ------
@@ -78,7 +90,7 @@ def value_thresholds(alpha: Tensor, top: int, shift: Tensor | None, dtype: torch
     """
     base, step = _exact(shift), _step(alpha)
     found = []
-    for m in range(1, top + 1):
+    for m in _levels(top, dead_zone):
         wanted = base + step * (2 * m - 1) / 2
         near = torch.tensor(float(wanted), dtype=dtype)
         while Fraction(float(near)) < wanted:
@@ -111,7 +123,9 @@ class ClosedForm:
         dtype = torch.promote_types(x.dtype, site.alpha.dtype)
         table = self._values.get((site, dtype))
         if table is None:
-            table = self._values[site, dtype] = value_thresholds(site.alpha, site.top, site.shift, dtype)
+            table = self._values[site, dtype] = value_thresholds(
+                site.alpha, site.top, site.shift, dtype, site.dead_zone
+            )
         wide = x.to(dtype)
         count = torch.bucketize(wide.abs() if site.signed else wide, table, right=True).to(x.dtype)
         return count * x.sign() if site.signed else count
@@ -144,7 +158,7 @@ def _neurons_of(layer: TTFSLinear) -> IntegerThresholds:
         return integer_thresholds(gain, offset, Fraction(0), 1, limit, signed=False)
     neurons = layer.neurons
     moved = [value - _exact(neurons.shift) for value in offset]
-    return integer_thresholds(gain, moved, _step(neurons.alpha), neurons.top, limit, neurons.signed)
+    return integer_thresholds(gain, moved, _step(neurons.alpha), neurons.top, limit, neurons.signed, neurons.dead_zone)
 
 
 @contextmanager

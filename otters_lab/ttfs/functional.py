@@ -10,7 +10,8 @@ Three codings of a real x, with r = (x - shift)/alpha and T the largest level:
     one rail    N = min(T, floor(max(r, 0) + 1/2))           shift = 0; negatives are silent
     shift       N = min(T, floor(max(r, 0) + 1/2))           a learned shift; silence stands for the shift itself
 
-The half is the pre-charge alpha/2 of a membrane. The value coded is alpha*N + shift.
+The half is the pre-charge alpha/2 of a membrane. The value coded is alpha*N + shift. With a dead zone c, what would be
+coded as a level of 1..c is silent: N = 0 unless |r| >= c + 1/2, the neurons' window ending c ticks early.
 """
 
 from __future__ import annotations
@@ -49,17 +50,20 @@ class Device(Protocol):
         """Sums [B, ..., out] with the noise of single synapses on top; signs [.., out, lines]."""
 
 
-def levels_of(x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | None = None) -> Tensor:
-    """N of x, same shape, no gradient. Saturates at T."""
-    return _rounded((x if shift is None else x - shift) / alpha, top, signed)
+def levels_of(
+    x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | None = None, dead_zone: int = 0
+) -> Tensor:
+    """N of x, same shape, no gradient. Saturates at T; levels 1..dead_zone are silent."""
+    return _rounded((x if shift is None else x - shift) / alpha, top, signed, dead_zone)
 
 
-def _rounded(ratio: Tensor, top: int, signed: bool) -> Tensor:
+def _rounded(ratio: Tensor, top: int, signed: bool, dead_zone: int) -> Tensor:
     # Vectorised throughout, as trunc, where and comparisons to bool are not: those cost as much as the products.
     half = _BELOW_HALF[ratio.dtype]
-    if signed:
-        return ratio.abs().add_(half).floor_().clamp_(max=top).copysign_(ratio)
-    return (ratio + half).floor_().clamp_(0, top)
+    level = (ratio.abs().add_(half) if signed else ratio + half).floor_().clamp_(0, top)
+    if dead_zone:
+        torch.threshold_(level, dead_zone, 0.0)
+    return level.copysign_(ratio) if signed else level
 
 
 def read_table(table: Tensor, nominal: Tensor) -> Tensor:
@@ -94,10 +98,12 @@ def _inside(ratio: Tensor, top: int, signed: bool) -> Tensor:
 
 class _Fire(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, shift: Tensor | None, top: int, signed: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, alpha: Tensor, shift: Tensor | None, top: int, signed: bool, dead_zone: int
+    ) -> Tensor:
         ctx.save_for_backward(x, alpha, shift)
         ctx.top, ctx.signed = top, signed
-        return levels_of(x, alpha, top, signed, shift)
+        return levels_of(x, alpha, top, signed, shift, dead_zone)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,10 +111,10 @@ class _Fire(Function):
         ratio = (x if shift is None else x - shift) / alpha
         to_x = _inside(ratio, ctx.top, ctx.signed).mul_(grads[0]).div_(alpha)
         to_shift = None if shift is None else -to_x.sum()
-        return to_x, -_dot(to_x, ratio).to(alpha.dtype), to_shift, None, None
+        return to_x, -_dot(to_x, ratio).to(alpha.dtype), to_shift, None, None, None
 
 
-def fire(x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | None = None) -> Tensor:
+def fire(x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | None = None, dead_zone: int = 0) -> Tensor:
     """Forward: N. Backward, with c the clip mask (1 where |r| <= T, unsigned: 0 <= r <= T) and G = dLoss/dN:
 
         dx = c*G/alpha      dalpha = -sum(c*G*r)/alpha      dshift = -sum(c*G)/alpha
@@ -117,7 +123,7 @@ def fire(x: Tensor, alpha: Tensor, top: int, signed: bool, shift: Tensor | None 
     2020, eq. 3; Bhalgat et al., LSQ+, 2020): dalpha = sum(dv*(N - c*r)), dshift = sum(dv*(1 - c)), dx = c*dv. LSQ's
     extra factor 1/sqrt(n*T) on dalpha is left out: Adam does not see it.
     """
-    result: Tensor = _Fire.apply(x, alpha, shift, top, signed)
+    result: Tensor = _Fire.apply(x, alpha, shift, top, signed, dead_zone)
     return result
 
 
@@ -202,11 +208,12 @@ class _HybridLinear(Function):
         device: Device | None,
         top: int,
         signed: bool,
+        dead_zone: int,
         per: WeightScale | None,
         nominal_weight_gradient: bool,
         dtype: torch.dtype,
     ) -> Tensor:
-        nominal = levels_of(x, alpha, top, signed, shift)
+        nominal = levels_of(x, alpha, top, signed, shift, dead_zone)
         found = nominal if device is None else device.read(nominal)
         levels = found.to(dtype)
         signs = (weight if per is None else weight_signs(weight)).to(dtype)
@@ -215,7 +222,7 @@ class _HybridLinear(Function):
         if device is not None:
             sums = device.disturb(sums, nominal, signs)
         ctx.save_for_backward(x, alpha, shift, signs, scale, nominal.to(dtype) if nominal_weight_gradient else levels)
-        ctx.top, ctx.signed, ctx.per, ctx.has_bias = top, signed, per, bias is not None
+        ctx.top, ctx.signed, ctx.dead_zone, ctx.per, ctx.has_bias = top, signed, dead_zone, per, bias is not None
         ctx.nominal = found is nominal or nominal_weight_gradient  # what was saved need not be worked out again
         return scaled(sums, signs, scale, bias, alpha, shift)
 
@@ -228,7 +235,7 @@ class _HybridLinear(Function):
         ratio = (x if shift is None else x - shift) / alpha
         to_x = _inside(ratio, ctx.top, ctx.signed).mul_(to_value)
         to_shift = None if shift is None else to_value.sum() - to_x.sum()
-        nominal = levels if ctx.nominal else _rounded(ratio, ctx.top, ctx.signed)
+        nominal = levels if ctx.nominal else _rounded(ratio, ctx.top, ctx.signed, ctx.dead_zone)
         to_alpha = (_dot(to_value, nominal) - _dot(to_x, ratio)).to(alpha.dtype)
         to_weight = (rows.T @ levels.reshape(-1, levels.shape[-1])).to(alpha.dtype).mul_(alpha)
         if shift is not None:
@@ -236,7 +243,7 @@ class _HybridLinear(Function):
         if ctx.per is not None:
             to_weight = _to_weight(to_weight, signs.to(alpha.dtype), ctx.per)
         to_bias = rows.sum(dim=0, dtype=alpha.dtype) if ctx.has_bias else None
-        return to_x, to_weight, to_bias, to_alpha, to_shift, None, None, None, None, None, None
+        return to_x, to_weight, to_bias, to_alpha, to_shift, *[None] * 7
 
 
 def scaled(
@@ -264,6 +271,7 @@ def hybrid_linear(
     signed: bool,
     *,
     shift: Tensor | None = None,
+    dead_zone: int = 0,
     per: WeightScale | None = "row",
     device: Device | None = None,
     nominal_weight_gradient: bool = False,
@@ -288,7 +296,7 @@ def hybrid_linear(
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     result: Tensor = _HybridLinear.apply(
-        x, weight, bias, alpha, shift, device, top, signed, per, nominal_weight_gradient, dtype
+        x, weight, bias, alpha, shift, device, top, signed, dead_zone, per, nominal_weight_gradient, dtype
     )
     return result
 
@@ -317,7 +325,9 @@ def binary_state(x: Tensor, scale: Tensor, clip: float = 3.0) -> Tensor:
     return signs
 
 
-def least_squares_code(x: Tensor, top: int, coding: Coding, candidates: int = 80) -> tuple[Tensor, Tensor]:
+def least_squares_code(
+    x: Tensor, top: int, coding: Coding, dead_zone: int = 0, candidates: int = 80
+) -> tuple[Tensor, Tensor]:
     """(alpha, shift) [] of least squared error, out of `candidates` ranges: shares of max|x| (of the whole range from
     the mean both ways, for a shift). The shift is 0 but for that coding.
 
@@ -340,7 +350,7 @@ def least_squares_code(x: Tensor, top: int, coding: Coding, candidates: int = 80
     signed = coding == "two rails"
     x = x[:: max(1, x.numel() // _ENOUGH)]  # its error is known well enough from so many
     errors = [
-        (alpha * levels_of(x, alpha, top, signed, shift) + shift - x).square().sum()
+        (alpha * levels_of(x, alpha, top, signed, shift, dead_zone) + shift - x).square().sum()
         for alpha, shift in zip(alphas, shifts, strict=True)
     ]
     best = int(torch.stack(errors).argmin())

@@ -70,13 +70,14 @@ class TTFSCode(nn.Module):
 
     `alpha` [] and, for the coding "shift", `shift` [] are learned. `device` is what the lines are read from in this
     forward pass (None: the ideal device), `machine` what computes it (None: floats, with gradients); both are state of
-    the pass, not of the model, and are set by `device.using` and `exact.running_on`.
+    the pass, not of the model, and are set by `device.using` and `exact.running_on`. Levels 1..dead_zone never fire.
     """
 
-    def __init__(self, shape: SiteShape, bits: int, coding: Coding) -> None:
+    def __init__(self, shape: SiteShape, bits: int, coding: Coding, dead_zone: int = 0) -> None:
         super().__init__()
         self.shape = shape
         self.top = top_level(bits)
+        self.dead_zone = dead_zone
         self.coding: Coding = coding
         self.enabled = True
         self.alpha = nn.Parameter(torch.ones(()))
@@ -95,7 +96,7 @@ class TTFSCode(nn.Module):
         if self.machine is not None:
             nominal = self.machine.encode(self, x)
         else:
-            nominal = fire(self.moved(x), self.alpha, self.top, self.signed, self.shift)
+            nominal = fire(self.moved(x), self.alpha, self.top, self.signed, self.shift, self.dead_zone)
         self.count(x, nominal)
         return nominal
 
@@ -113,12 +114,12 @@ class TTFSCode(nn.Module):
             return
         with torch.no_grad():
             if nominal is None:
-                nominal = levels_of(x, self.alpha, self.top, self.signed, self.shift)
+                nominal = levels_of(x, self.alpha, self.top, self.signed, self.shift, self.dead_zone)
             self.counter.add(x, nominal, self.alpha, self.shift, self.shape.d_out)
 
     def fit(self, x: Tensor) -> None:
         """Sets alpha and shift to those of least squared error on x."""
-        alpha, shift = least_squares_code(x, self.top, self.coding)
+        alpha, shift = least_squares_code(x, self.top, self.coding, self.dead_zone)
         with torch.no_grad():
             self.alpha.copy_(alpha)
             if self.shift is not None:
@@ -197,6 +198,7 @@ class TTFSLinear(nn.Module):
         per: WeightScale,
         neurons: TTFSCode | SignNeurons | None,
         *,
+        dead_zone: int = 0,
         each_line: bool = False,
     ) -> None:
         super().__init__()
@@ -206,7 +208,8 @@ class TTFSLinear(nn.Module):
         self.binary = True
         self.per: WeightScale = per
         self.nominal_weight_gradient = False
-        self.code = TTFSCode(SiteShape("linear input", 1, linear.in_features, linear.out_features), bits, coding)
+        shape = SiteShape("linear input", 1, linear.in_features, linear.out_features)
+        self.code = TTFSCode(shape, bits, coding, dead_zone)
         self.neurons = neurons
 
     def lines(self, x: Tensor) -> Tensor:
@@ -243,6 +246,7 @@ class TTFSLinear(nn.Module):
                 self.code.top,
                 self.code.signed,
                 shift=self.code.shift,
+                dead_zone=self.code.dead_zone,
                 per=self.per if self.binary else None,
                 device=self.code.device,
                 nominal_weight_gradient=self.nominal_weight_gradient,

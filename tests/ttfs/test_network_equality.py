@@ -110,6 +110,28 @@ def test_lines_with_thresholds_of_their_own_give_the_same_bits(coding: Coding, d
     assert_equal(model, logits)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("coding", ["two rails", "one rail"])
+@pytest.mark.parametrize(("bits", "dead_zone"), [(2, 2), (4, 1), (4, 5), (6, 20)])
+def test_a_dead_zone_gives_the_same_bits_and_none_of_its_levels(
+    bits: int, dead_zone: int, coding: Coding, dtype: torch.dtype
+) -> None:
+    code = {"bits": bits, "dead_zone": dead_zone, "coding": coding}
+    model, logits = converted(plain_bert("relu"), ids_of(SENTENCES), dtype, **code)
+    record = assert_equal(model, logits)
+    probabilities = {name for name, site in sites(model).items() if site.shape.kind == "attention probability"}
+    for train in record.spikes:
+        last = train.top - (0 if train.site in probabilities else dead_zone)
+        assert ((train.ticks < last) | (train.ticks == train.top)).all(), train.site
+    with counting(model):
+        logits()
+        counted = summaries(model)
+    for site in counted:
+        silent = 0 if site.kind == "attention probability" else dead_zone
+        assert sum(site.level_histogram[1 : 1 + silent]) == 0
+        assert site.fire_rate > 0
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_bert_in_bfloat16_gives_the_same_bits_and_so_does_autocast(coding: Coding) -> None:
     # Sums go beyond 256, the largest integer up to which bfloat16 holds all.
