@@ -23,7 +23,7 @@ from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
 from otters_lab.ttfs.convert import calibrate_scales, set_stage
 from otters_lab.ttfs.device import Devices, generator, using
-from otters_lab.ttfs.layers import SignNeurons, TTFSCode, TTFSLinear
+from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
 # Examples from which scales are set.
 CALIBRATION_EXAMPLES = 256
@@ -114,8 +114,7 @@ def _run_stage(
         return loss, {"hidden": hidden.detach(), "soft": soft.detach(), "spikes": spent.detach(), "noise": noise}
 
     scales = scale_parameters(student)
-    ends = ".alpha", ".scale", ".line_gain"
-    positive = [scale for name, scale in student.named_parameters() if name.endswith(ends)]
+    positive = [scale for name, scale in student.named_parameters() if name.endswith((".alpha", ".scale"))]
     known = {id(parameter) for parameter in scales}
     others = [p for p in student.parameters() if p.requires_grad and id(p) not in known]
     groups: list[dict[str, Any]] = [{"params": scales, "lr": stage.scale_lr, "weight_decay": 0.0}]
@@ -146,9 +145,7 @@ def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The learned scales of a converted model."""
     found: list[nn.Parameter] = []
     for module in model.modules():
-        if isinstance(module, TTFSLinear):
-            found += [] if module.line_gain is None else [module.line_gain]
-        elif isinstance(module, TTFSCode):
+        if isinstance(module, TTFSCode):
             found.append(module.alpha)
             found += [] if module.shift is None else [module.shift]
         elif isinstance(module, SignNeurons):

@@ -38,7 +38,7 @@ def priced(model: nn.Module, rail_rate: float) -> Iterator[list[Tensor]]:
 
     def on_linear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, TTFSLinear)
-        count(layer.code, layer.lines(args[0]))
+        count(layer.code, args[0])
 
     def on_code(site: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(site, TTFSCode)

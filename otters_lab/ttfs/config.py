@@ -33,18 +33,16 @@ class CodeConfig(StrictModel):
     """How a converted network codes; stored in the checkpoint's config.json.
 
     `coding` is that of linear inputs and queries; attention probabilities, and what follows a ReLU, are never negative
-    and take one rail. `line_scale` "each" gives every input line of a linear layer a threshold of its own, for encoders
-    with channels far larger than others; its weights take up the inverse. With a `dead_zone`, levels 1 to so many of
-    linear inputs and queries never fire, and their window ends so many ticks early: few spikes at a fine step, none of
-    them late, where a device's deviations are largest against what it reads. `feed_forward` "relu" puts ReLUs in place
-    of what the model has there: half the rails, and fewer spikes, for a network that is trained on.
+    and take one rail. With a `dead_zone`, levels 1 to so many of linear inputs and queries never fire, and their window
+    ends so many ticks early: few spikes at a fine step, none of them late, where a device's deviations are largest
+    against what it reads. `feed_forward` "relu" puts ReLUs in place of what the model has there: half the rails, and
+    fewer spikes, for a network that is trained on.
     """
 
     bits: int = Field(4, ge=2, le=6)
     coding: Coding = "two rails"
     feed_forward: Literal["as it is", "relu"] = "as it is"
     dead_zone: int = Field(0, ge=0)
-    line_scale: Literal["one", "each"] = "one"
     weight_scale: WeightScale = "row"
     weight_gradient: Literal["read", "nominal"] = "read"  # the levels in the weights' gradient
     noise: NoiseConfig = NoiseConfig()

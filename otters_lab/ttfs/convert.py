@@ -86,15 +86,7 @@ def _convert_attention(attention: Attention, config: CodeConfig) -> None:
 def _linear(
     linear: nn.Linear, config: CodeConfig, coding: Coding, neurons: TTFSCode | SignNeurons | None
 ) -> TTFSLinear:
-    made = TTFSLinear(
-        linear,
-        config.bits,
-        coding,
-        config.weight_scale,
-        neurons,
-        dead_zone=config.dead_zone,
-        each_line=config.line_scale == "each",
-    )
+    made = TTFSLinear(linear, config.bits, coding, config.weight_scale, neurons, dead_zone=config.dead_zone)
     made.nominal_weight_gradient = config.weight_gradient == "nominal"
     return made.to(linear.weight)  # its dtype and device
 
@@ -130,7 +122,7 @@ def calibrate_scales(model: nn.Module, forward: Callable[[], object]) -> None:
 
     def on_linear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, TTFSLinear)
-        layer.fit(args[0])
+        layer.code.fit(args[0])
 
     # What is switched off is not called: it is given what it would have been called with.
     def after_linear(layer: nn.Module, _: object, y: Tensor) -> None:

@@ -31,8 +31,6 @@ from otters_lab.ttfs.functional import (
 from otters_lab.ttfs.statistics import LevelCounter
 from otters_lab.ttfs.summary import SiteSummary
 
-_FAINTEST, _TINY = 1 / 16, 1e-6  # a line's size, of the median line's; and the median's own
-
 
 @dataclass(frozen=True)
 class SiteShape:
@@ -186,8 +184,7 @@ class TTFSLinear(nn.Module):
     """A linear layer with a time-coded input and 1-bit weights (see `functional.hybrid_linear`).
 
     `neurons` fire from its membranes: None where the output is read digitally. `code.enabled` and `binary` switch the
-    approximations on, so that training can take them one after the other. With `each_line`, line i has a gain of its
-    own, `line_gain` [in]: its neuron fires at |x_i| >= alpha/(2*gain_i), and the weights are of gain_i*x_i.
+    approximations on, so that training can take them one after the other.
     """
 
     def __init__(
@@ -199,12 +196,10 @@ class TTFSLinear(nn.Module):
         neurons: TTFSCode | SignNeurons | None,
         *,
         dead_zone: int = 0,
-        each_line: bool = False,
     ) -> None:
         super().__init__()
         self.weight = linear.weight
         self.bias = linear.bias
-        self.line_gain = nn.Parameter(torch.ones(linear.in_features)) if each_line else None
         self.binary = True
         self.per: WeightScale = per
         self.nominal_weight_gradient = False
@@ -212,28 +207,8 @@ class TTFSLinear(nn.Module):
         self.code = TTFSCode(shape, bits, coding, dead_zone)
         self.neurons = neurons
 
-    def lines(self, x: Tensor) -> Tensor:
-        """What is coded of x [..., in]."""
-        return x if self.line_gain is None else x * self.line_gain
-
-    def fit(self, x: Tensor) -> None:
-        """Sets the code's scales, and gains that were not set before, from inputs x [..., in].
-
-        A gain is 1/rms of its line (their geometric mean 1), so that all lines fire alike; what the layer computes with
-        real numbers is as before. After SmoothQuant (Xiao et al., 2023, eq. 3 and 4), all of the spread taken to the
-        weights: 1-bit ones have no room for an outlier of a channel, whose every weight counts as much as any other.
-        """
-        if self.line_gain is not None and bool((self.line_gain == 1).all()):
-            rms = x.detach().reshape(-1, x.shape[-1]).square().mean(dim=0).sqrt()
-            rms = rms.clamp(min=_FAINTEST * rms.median().clamp(min=_TINY))
-            with torch.no_grad():
-                self.line_gain.copy_(rms.log().mean().exp() / rms)
-                self.weight.div_(self.line_gain)
-        self.code.fit(self.lines(x))
-
     def forward(self, x: Tensor) -> Tensor:
         """x [B, ..., in] to y [B, ..., out], to levels or signs where neurons fire."""
-        x = self.lines(x)
         if self.code.machine is not None:
             return self._on(self.code.machine, x)
         if self.code.enabled:

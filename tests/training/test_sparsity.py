@@ -11,8 +11,8 @@ from otters_lab.ttfs.functional import Coding
 from otters_lab.ttfs.layers import TTFSLinear
 
 
-def layer(coding: Coding, alpha: float = 1.0) -> TTFSLinear:
-    made = TTFSLinear(nn.Linear(4, 2), 4, coding, "row", None)
+def layer(coding: Coding, alpha: float = 1.0, dead_zone: int = 0) -> TTFSLinear:
+    made = TTFSLinear(nn.Linear(4, 2), 4, coding, "row", None, dead_zone=dead_zone)
     with torch.no_grad():
         made.code.alpha.fill_(alpha)
     return made
@@ -33,8 +33,9 @@ def test_the_price_is_of_the_followed_share_beyond_what_the_rails_are_allowed(co
     assert float(paid(layer(coding), x, 1.0)) == 0.0
 
 
-def test_the_share_that_is_followed_is_that_of_neurons_that_fire_where_inputs_are_evenly_spread() -> None:
-    made, x = layer("two rails", 0.5), torch.linspace(-2, 2, 40_004).reshape(1, -1, 4)
+@pytest.mark.parametrize("dead_zone", [0, 1, 3])
+def test_the_share_that_is_followed_is_that_of_neurons_that_fire_where_inputs_are_evenly_spread(dead_zone: int) -> None:
+    made, x = layer("two rails", 0.25, dead_zone), torch.linspace(-2, 2, 40_004).reshape(1, -1, 4)
     fired = float((made.code(x) != 0).float().mean())
     assert float(paid(made, x, 1e-9)) / PRICE == pytest.approx(fired, abs=1e-3)
 

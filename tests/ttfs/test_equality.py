@@ -38,8 +38,8 @@ class Case:
     x: Tensor
 
 
-def make_code(coding: Coding, bits: int, alpha: float, shift: float) -> TTFSCode:
-    code = TTFSCode(SiteShape("query", 1, 1, 0), bits, coding)
+def make_code(coding: Coding, bits: int, alpha: float, shift: float, dead_zone: int = 0) -> TTFSCode:
+    code = TTFSCode(SiteShape("query", 1, 1, 0), bits, coding, 0 if coding == "shift" else dead_zone)
     with torch.no_grad():
         code.alpha.fill_(alpha)
         if code.shift is not None:
@@ -64,6 +64,7 @@ def make_case(kind: str, bits: int, codings: tuple[Coding, Coding], dtype: torch
         per = "row" if rng.random() < 0.6 else "tensor"
         a_in, a_out = rng.random() * 0.3 + 0.01, rng.random() * 0.3 + 0.01
         shifts = rng.standard_normal(2) * 0.3
+        silent = [int(n) for n in rng.integers(0, top, 2) * (rng.random(2) < 0.4)]
         weight, bias = rng.standard_normal((rows, fan_in)) * 0.2, rng.standard_normal(rows) * 0.3
         if kind == "ties":  # membranes are multiples of alpha_out/2: half of them stand on a threshold exactly
             unit = float(2.0 ** -rng.integers(0, 9)) * float(rng.integers(1, 9))
@@ -82,8 +83,9 @@ def make_case(kind: str, bits: int, codings: tuple[Coding, Coding], dtype: torch
         elif kind == "no weight":
             weight, bias = weight * 0, a_out * (rng.integers(-2 * top, 2 * top + 1, rows) / 2)
         linear = nn.Linear(fan_in, rows, bias=bool(rng.random() < 0.9))
-        layer = TTFSLinear(linear, bits, codings[0], per, make_code(codings[1], bits, a_out, shifts[1]))  # type: ignore[arg-type]
-        layer.code = make_code(codings[0], bits, a_in, shifts[0])
+        made = make_code(codings[1], bits, a_out, shifts[1], silent[1])
+        layer = TTFSLinear(linear, bits, codings[0], per, made)  # type: ignore[arg-type]
+        layer.code = make_code(codings[0], bits, a_in, shifts[0], silent[0])
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
             if layer.bias is not None:
@@ -117,8 +119,11 @@ def fractions(x: Tensor) -> list[Fraction]:
 
 
 def by_definition(y: Any, alpha: int, code: TTFSCode) -> Any:
-    """m = clip(floor(|y|/alpha + 1/2)) with the sign of y, or of what is positive alone; integers over one unit."""
+    """m = clip(floor(|y|/alpha + 1/2)), 0 in the dead zone, with the sign of y, or of what is positive alone; integers
+    over one unit.
+    """
     m = np.minimum((2 * abs(y) + alpha) // (2 * alpha), code.top)
+    m = m * (m > code.dead_zone)
     return m * (np.sign(y) if code.coding == "two rails" else y > 0)
 
 
@@ -205,7 +210,7 @@ def test_the_ties_of_the_test_are_real_and_fire_away_from_zero() -> None:
             continue
         y = sums * layer.weight.abs().mean(dim=1) * layer.code.alpha  # exact: all are multiples of one power of two
         ratio = (y if layer.bias is None else y + layer.bias).detach() / neurons.alpha.detach()
-        tie = (ratio.abs() % 1 == 0.5) & (ratio.abs() < neurons.top)
+        tie = (ratio.abs() % 1 == 0.5) & (ratio.abs() < neurons.top) & (ratio.abs() > neurons.dead_zone)
         on_a_half += int(tie.sum())
         assert torch.equal(fired[tie].abs(), ratio[tie].abs() + 0.5)
     assert on_a_half > 100

@@ -40,22 +40,24 @@ def test_two_rails_round_half_away_from_zero_and_nothing_below_a_half_up(dtype: 
         assert levels_of(sign * below, one, top, True).tolist() == [sign * m for m in range(top)]
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3), st.floats(-10, 10), st.integers(2, 6))
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3), st.floats(-10, 10), st.integers(2, 6), st.floats(0, 1))
 @settings(max_examples=300, deadline=None)
 def test_levels_agree_with_a_scalar_rule_written_in_plain_python(
-    x: float, alpha: float, shift: float, bits: int
+    x: float, alpha: float, shift: float, bits: int, dead: float
 ) -> None:
     top = 2**bits - 1
+    silent = int(dead * (top - 1))
 
     def rounded(ratio: float) -> int:
         whole = math.floor(abs(ratio))
-        return min(top, whole + (abs(ratio) - whole >= 0.5))
+        level = min(top, whole + (abs(ratio) - whole >= 0.5))
+        return level if level > silent else 0
 
     value, scale, offset = (torch.tensor(v, dtype=torch.float64) for v in (x, alpha, shift))
-    assert levels_of(value, scale, top, True).item() == math.copysign(rounded(x / alpha), x)
-    assert levels_of(value, scale, top, False).item() == (rounded(x / alpha) if x > 0 else 0)
+    assert levels_of(value, scale, top, True, None, silent).item() == math.copysign(rounded(x / alpha), x)
+    assert levels_of(value, scale, top, False, None, silent).item() == (rounded(x / alpha) if x > 0 else 0)
     above = (x - shift) / alpha
-    assert levels_of(value, scale, top, False, offset).item() == (rounded(above) if above > 0 else 0)
+    assert levels_of(value, scale, top, False, offset, silent).item() == (rounded(above) if above > 0 else 0)
 
 
 def test_levels_saturate_at_T_and_one_rail_cuts_negatives() -> None:
@@ -127,11 +129,12 @@ class Table:
 
 def reference(
     x: Tensor, alpha: Tensor, shift: Tensor | None, w: Tensor, b: Tensor, table: Tensor | None, top: int, signed: bool,
-    per: str | None,
+    per: str | None, silent: int,
 ) -> Tensor:  # fmt: skip
     """Learned step size and offset, straight through, out of autograd's own parts; noise is a constant."""
     ratio = ((x if shift is None else x - shift) / alpha).clamp(-top if signed else 0, top)
     nominal = ratio.detach().sign() * (ratio.detach().abs() + 0.5).floor()
+    nominal = torch.where(nominal.abs() > silent, nominal, 0.0)
     value = alpha * (ratio + (nominal - ratio).detach()) + (0 if shift is None else shift)
     if table is not None:
         levels = torch.zeros_like(nominal)
@@ -148,9 +151,9 @@ def reference(
 @pytest.mark.parametrize("place", ["ideal", "layer", "line"])
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("per", ["row", "tensor", None])
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize(("bits", "silent"), [(2, 0), (4, 0), (4, 3)])
 def test_the_hybrid_gradient_is_the_learned_step_size_rule_with_and_without_noise(
-    place: str, coding: str, per: Any, bits: int
+    place: str, coding: str, per: Any, bits: int, silent: int
 ) -> None:
     top, signed, rng = 2**bits - 1, coding == "two rails", torch.Generator().manual_seed(bits)
     x = torch.randn(3, 4, 5, generator=rng, dtype=torch.float64) * 1.5
@@ -168,9 +171,9 @@ def test_the_hybrid_gradient_is_the_learned_step_size_rule_with_and_without_nois
         shift = torch.tensor(-1.3, dtype=torch.float64, requires_grad=True) if coding == "shift" else None
         if ours:
             device = None if table is None else Table(table)
-            y = hybrid_linear(a, w, b, s, top, signed, shift=shift, per=per, device=device)
+            y = hybrid_linear(a, w, b, s, top, signed, shift=shift, dead_zone=silent, per=per, device=device)
         else:
-            y = reference(a, s, shift, w, b, table, top, signed, per)
+            y = reference(a, s, shift, w, b, table, top, signed, per, silent)
         y.backward(out_grad)
         found = [y.detach(), a.grad, w.grad, b.grad, s.grad]
         grads.append([*found, shift.grad] if shift is not None else found)

@@ -101,16 +101,6 @@ def test_a_bert_with_padding_gives_the_same_bits(bits: int, coding: Coding, dtyp
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("coding", CODINGS)
-def test_lines_with_thresholds_of_their_own_give_the_same_bits(coding: Coding, dtype: torch.dtype) -> None:
-    model, logits = converted(plain_bert("relu"), ids_of(SENTENCES), dtype, coding=coding, line_scale="each")
-    gains = [p for name, p in model.named_parameters() if name.endswith("line_gain")]
-    assert len(gains) == 12
-    assert all(len(gain.unique()) > 1 for gain in gains)
-    assert_equal(model, logits)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("coding", ["two rails", "one rail"])
 @pytest.mark.parametrize(("bits", "dead_zone"), [(2, 2), (4, 1), (4, 5), (6, 20)])
 def test_a_dead_zone_gives_the_same_bits_and_none_of_its_levels(
