@@ -77,7 +77,9 @@ def levels(site: SiteSummary, settings: Settings) -> int:
 
 
 def compares(site: SiteSummary, top: int) -> float:
-    """Threshold compares of a site in time code: T on a rail that is silent, T - m + 1 on one that fires level m."""
+    """Threshold compares of a site in time code: T - m + 1 on a rail that fires level m; on one that is silent T, less
+    the ticks that its dead zone spares.
+    """
     measured = len(site.level_histogram) - 1
     fired = [
         share * (top - level * top / measured + 1)
@@ -85,7 +87,7 @@ def compares(site: SiteSummary, top: int) -> float:
         if level and share
     ]
     silent = site.rails - math.fsum(site.level_histogram[1:])
-    return site.neurons * (math.fsum(fired) + silent * top)
+    return site.neurons * (math.fsum(fired) + silent * (top - site.dead_zone * top / measured))
 
 
 def devices_a_line(site: SiteSummary, network: Network, settings: Settings) -> int:

@@ -144,6 +144,7 @@ class TTFSCode(nn.Module):
             d_in=self.shape.d_in or tokens,
             d_out=self.shape.d_out or tokens,
             rails=2 if self.signed else 1,
+            dead_zone=self.dead_zone,
             neurons=float(counter.histogram.sum()) / n,
             mean_spikes=float(counter.histogram[1:].sum()) / n,
             mean_synaptic_operations=counter.synaptic / n,

@@ -21,6 +21,7 @@ class SiteSummary(StrictModel):
     d_in: float
     d_out: float
     rails: int
+    dead_zone: int = 0  # levels 1 to so many never fire: the window ends so many ticks early
     neurons: float  # an inference
     mean_spikes: float
     mean_synaptic_operations: float  # spikes times their fan-out

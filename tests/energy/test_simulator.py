@@ -19,13 +19,14 @@ from otters_lab.ttfs.events import Simulator, simulate
 EXAMPLES = 3
 
 
-@pytest.fixture(params=["gelu", "relu"])
+@pytest.fixture(params=[("gelu", 0), ("relu", 0), ("relu", 3)], ids=str)
 def counted(request, monkeypatch):
     """A small BERT's statistics, and what a simulation of it did, seen from outside the counter."""
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    config = BertConfig(vocab_size=50, initializer_range=0.3, hidden_act=request.param, **shape)
-    model = convert(BertForSequenceClassification(config).eval(), CodeConfig(bits=3))
+    activation, dead_zone = request.param
+    config = BertConfig(vocab_size=50, initializer_range=0.3, hidden_act=activation, **shape)
+    model = convert(BertForSequenceClassification(config).eval(), CodeConfig(bits=3, dead_zone=dead_zone))
     ids = torch.randint(1, 50, (EXAMPLES, 5), generator=torch.Generator().manual_seed(1))
     calibrate_scales(model, lambda: model(input_ids=ids))
     names = {id(module): name for name, module in sites(model).items()}
@@ -81,10 +82,10 @@ def test_threshold_compares_are_those_the_simulator_makes(counted):
 
 def test_compares_of_levels_are_those_of_the_spike_trains(counted):
     found, record, _ = counted
-    by_site = Counter[str]()
+    by_site, dead_zones = Counter[str](), {site.name: site.dead_zone for site in found}
     for train in record.spikes:
         for tick in train.ticks.reshape(-1):
-            by_site[train.site] += min(int(tick) + 1, train.top)
+            by_site[train.site] += min(int(tick) + 1, train.top - dead_zones[train.site])
     assert {site.name: whole(compares(site, 7)) for site in found} == by_site
 
 

@@ -100,14 +100,12 @@ def test_a_bert_with_padding_gives_the_same_bits(bits: int, coding: Coding, dtyp
     assert record.windows == 2 * 8  # six linear inputs, the queries and the probabilities of each layer
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("coding", ["two rails", "one rail"])
-@pytest.mark.parametrize(("bits", "dead_zone"), [(2, 2), (4, 1), (4, 5), (6, 20)])
-def test_a_dead_zone_gives_the_same_bits_and_none_of_its_levels(
-    bits: int, dead_zone: int, coding: Coding, dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize(
+    ("bits", "dead_zone", "coding"), [(2, 2, "two rails"), (4, 3, "two rails"), (4, 5, "one rail")]
+)
+def test_a_dead_zone_gives_the_same_bits_and_none_of_its_levels(bits: int, dead_zone: int, coding: Coding) -> None:
     code = {"bits": bits, "dead_zone": dead_zone, "coding": coding}
-    model, logits = converted(plain_bert("relu"), ids_of(SENTENCES), dtype, **code)
+    model, logits = converted(plain_bert("relu"), ids_of(SENTENCES), torch.float32, **code)
     record = assert_equal(model, logits)
     probabilities = {name for name, site in sites(model).items() if site.shape.kind == "attention probability"}
     for train in record.spikes:
