@@ -87,7 +87,9 @@ def test_a_killed_sweep_resumes_to_the_capture_of_an_undisturbed_one(cli, recipe
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     assert cli("sweep", recipe, "--bench", bench, "--chip", "A1", "-o", whole)[0] == 0
     spool = killed.with_name("killed.h5.spool")
-    command = [sys.executable, "-m", "otters_lab", "sweep", recipe, "--bench", bench, "--chip", "A1", "-o", killed]
+    # On a busy core the sweep must not be over before this process is let to look.
+    command = ["nice", "-n", "19", sys.executable, "-m", "otters_lab", "sweep", recipe, "--bench", bench]
+    command += ["--chip", "A1", "-o", killed]
     for attempt, how in enumerate((signal.SIGKILL, signal.SIGTERM)):
         process = subprocess.Popen([*command, *(["--resume"] if attempt else [])], stderr=subprocess.PIPE, text=True)
         _wait_for_growth(spool, process)
