@@ -21,7 +21,7 @@ from otters_lab.training.runstate import RunState
 from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
-from otters_lab.ttfs.convert import calibrate_scales, set_stage
+from otters_lab.ttfs.convert import calibrate_scales, correct_biases, set_stage
 from otters_lab.ttfs.device import Devices, generator, using
 from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
@@ -53,6 +53,9 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
     normalisers = hidden_sizes(lesson.teacher, sample)
     spread = score_variance(lesson.teacher, sample) if lesson.task.labels == 1 else None
     reached: dict[str, float] = {}
+    if lesson.quantised is None and config.code.feed_forward == "relu":
+        set_stage(student, activations=False, weights=False, states=False)
+        correct_biases(student, lesson.teacher, sample.batch(torch.arange(len(sample))))
     first_step, noise_before, before = 0, 0.0, lesson.quantised
     for number, stage in enumerate(config.stages):
         on = (stage.activations, stage.weights, stage.states)

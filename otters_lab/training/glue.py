@@ -196,7 +196,7 @@ class TextTask:
             precision="auto",
             max_tokens=128,
             learn_devices=True,
-            code=CodeConfig(feed_forward="relu", dead_zone=2),
+            code=CodeConfig(feed_forward="relu", dead_zone=1),
             teacher=teacher,
             stages=stages,
         )

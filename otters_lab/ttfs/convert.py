@@ -7,7 +7,8 @@ softmax, activation, residual sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -105,6 +106,44 @@ def set_stage(model: nn.Module, *, activations: bool, weights: bool, states: boo
             module.binary = weights
         elif isinstance(module, SignNeurons):
             module.enabled = states
+
+
+@torch.no_grad()
+def correct_biases(model: nn.Module, original: nn.Module, inputs: Mapping[str, Tensor]) -> None:
+    """Moves biases so that each channel of every converted linear has the mean that it has in the original, on `inputs`
+    (padding left out), layer after layer in the order of computation.
+
+    What moves means is put right at once that would take training long: ReLUs in the place of GELUs cut off the small
+    negative values that nearly all neurons have. Linears without a bias, and those whose neurons fire, are left alone.
+
+    Nagel et al., Data-free quantization through weight equalization and bias correction, 2019, section 4.2.
+    """
+    mask = inputs.get("attention_mask")
+
+    def mean(y: Tensor) -> Tensor:
+        return y.flatten(0, -2).mean(dim=0) if mask is None else y[mask.bool()].mean(dim=0)
+
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, TTFSLinear)}
+    wanted: dict[str, Tensor] = {}
+
+    def on_original(name: str, _module: nn.Module, _args: object, y: Tensor) -> None:
+        wanted[name] = mean(y)
+
+    def on_converted(name: str, layer: nn.Module, _args: object, y: Tensor) -> Tensor:
+        assert isinstance(layer, TTFSLinear)
+        if layer.bias is None or (layer.neurons is not None and layer.neurons.enabled):
+            return y
+        off = wanted[name] - mean(y)
+        layer.bias.add_(off)
+        return y + off
+
+    for of, hook in ((original, on_original), (model, on_converted)):
+        hooks = [of.get_submodule(name).register_forward_hook(partial(hook, name)) for name in linears]
+        try:
+            of(**inputs)
+        finally:
+            for one in hooks:
+                one.remove()
 
 
 @torch.no_grad()

@@ -326,18 +326,14 @@ def binary_state(x: Tensor, scale: Tensor, clip: float = 3.0) -> Tensor:
 
 
 def least_squares_code(
-    x: Tensor, top: int, coding: Coding, dead_zone: int = 0, *, by_line: bool = False, candidates: int = 80
+    x: Tensor, top: int, coding: Coding, dead_zone: int = 0, candidates: int = 80
 ) -> tuple[Tensor, Tensor]:
-    """(alpha, shift) [] of least squared error on x [..., lines], out of `candidates` ranges: shares of max|x| (of the
-    whole range from the mean both ways, for a shift). The shift is 0 but for that coding.
-
-    by_line : takes each line's error relative to the line's own mean square, so that a few lines far larger than all
-        others (encoders have them) saturate rather than leave the others below the first level.
+    """(alpha, shift) [] of least squared error, out of `candidates` ranges: shares of max|x| (of the whole range from
+    the mean both ways, for a shift). The shift is 0 but for that coding.
 
     Nothing to code (all zero, or all negative on one rail; all alike, for a shift) gives alpha 1: any codes it exactly.
     """
-    weight = _of_line(x.detach()) if by_line else torch.ones_like(x)
-    x, weight = x.detach().flatten(), weight.flatten()
+    x = x.detach().flatten()
     zero, one = x.new_zeros(()), x.new_ones(())
     share = torch.linspace(1.0 / candidates, 1.0, candidates, dtype=x.dtype, device=x.device)
     if coding == "shift":
@@ -352,18 +348,10 @@ def least_squares_code(
             return one, zero
         alphas, shifts = share * peak / (top - 0.5), zero.expand(candidates)
     signed = coding == "two rails"
-    each = max(1, x.numel() // _ENOUGH)  # the error is known well enough from so many
-    x, weight = x[::each], weight[::each]
+    x = x[:: max(1, x.numel() // _ENOUGH)]  # its error is known well enough from so many
     errors = [
-        (alpha * levels_of(x, alpha, top, signed, shift, dead_zone) + shift - x).square() @ weight
+        (alpha * levels_of(x, alpha, top, signed, shift, dead_zone) + shift - x).square().sum()
         for alpha, shift in zip(alphas, shifts, strict=True)
     ]
     best = int(torch.stack(errors).argmin())
     return alphas[best], shifts[best].clone()
-
-
-def _of_line(x: Tensor) -> Tensor:
-    """1 over the mean square of each value's line, for lines that are all but dead over a 64th of the median's."""
-    size = x.reshape(-1, x.shape[-1]).square().mean(dim=0)
-    floor = (size.median() + 1e-3 * size.mean()) / 64 + torch.finfo(x.dtype).tiny
-    return (1 / size.clamp(min=floor)).expand_as(x)

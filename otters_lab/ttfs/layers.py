@@ -116,11 +116,8 @@ class TTFSCode(nn.Module):
             self.counter.add(x, nominal, self.alpha, self.shift, self.shape.d_out)
 
     def fit(self, x: Tensor) -> None:
-        """Sets alpha and shift to those of least squared error on x [..., lines], each line's relative to its own size
-        (but of attention probabilities, whose lines are positions).
-        """
-        by_line = self.shape.kind != "attention probability"
-        alpha, shift = least_squares_code(x, self.top, self.coding, self.dead_zone, by_line=by_line)
+        """Sets alpha and shift to those of least squared error on x."""
+        alpha, shift = least_squares_code(x, self.top, self.coding, self.dead_zone)
         with torch.no_grad():
             self.alpha.copy_(alpha)
             if self.shift is not None:
