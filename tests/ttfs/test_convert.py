@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, ViTForImageClassification
 
 from otters_lab.core.errors import InputError
-from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, set_stage
+from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, correct_biases, set_stage
 from otters_lab.ttfs.device import Devices, sites, using
 from otters_lab.ttfs.functional import Coding
 from otters_lab.ttfs.layers import SignNeurons, TTFSLinear
@@ -132,6 +132,33 @@ def test_relus_in_the_feed_forward_make_the_network_a_relu_model_gives(kind: str
     assert getattr(put.config, field) == "relu"
     put.save_pretrained(tmp_path)
     assert torch.equal(out(type(put).from_pretrained(tmp_path).eval(), **inputs), out(put, **inputs))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "vit"])
+def test_biases_take_up_what_relus_cut_off(kind: str) -> None:
+    plain = model_of(kind, **ENCODERS[kind])
+    inputs = inputs_of(plain)
+    model = convert(copy.deepcopy(plain), CodeConfig(feed_forward="relu"))
+    set_stage(model, activations=False, weights=False, states=False)
+    seen = inputs["attention_mask"].bool() if "attention_mask" in inputs else slice(None)
+    wanted = out(plain, **inputs)[seen]
+    before = float((out(model, **inputs)[seen] - wanted).square().mean())
+    correct_biases(model, plain, inputs)
+    after = float((out(model, **inputs)[seen] - wanted).square().mean())
+    assert after < before / 2
+    found: dict[str, dict[str, torch.Tensor]] = {"plain": {}, "model": {}}
+    for which, network in (("plain", plain), ("model", model)):
+        for name, layer in model.named_modules():
+            if isinstance(layer, TTFSLinear):
+                network.get_submodule(name).register_forward_hook(
+                    lambda _m, _a, y, name=name, which=which: found[which].update(
+                        {name: y[seen].flatten(0, -2).mean(0)}
+                    )
+                )
+        out(network, **inputs)
+    for name, mean in found["plain"].items():
+        torch.testing.assert_close(found["model"][name], mean, rtol=1e-4, atol=1e-4)
+    assert len(found["plain"]) == 2 * 6
 
 
 def test_finer_codes_come_closer_to_full_precision(plain_vit: Any, images: torch.Tensor) -> None:
