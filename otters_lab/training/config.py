@@ -124,7 +124,7 @@ class TrainingConfig(StrictModel):
     seed: int = Field(0, ge=0)
     threads: int = Field(1, ge=1)  # of torch; more than one does not pay at this size, and changes the last digits
     batch: int = Field(64, ge=1)
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"  # of training's products; auto: as the CPU is faster
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"  # of training's products; auto: as the CPU has them
     student: str | None = None  # a checkpoint of the same task, whose student is trained on, by its own teacher
     data: str | None = None  # the folder of a text task's data
     max_tokens: int = Field(128, ge=4)  # longer texts are cut

@@ -86,6 +86,8 @@ def test_a_configuration_file_changes_what_it_names_and_keeps_the_rest(tmp_path:
         ("[shape]\nhidden = 30\n", "shape: hidden = 30 is not a multiple of heads = 4"),
         ('[[stages]]\nname = "x"\nsteps = 0\nlr = 1e-3', r"train.toml:3: stages.0.steps: found 0"),
         ("[code]\nbits = 7", "train.toml:2: code.bits: found 7"),
+        ("[code]\ndead_zone = 15", "code: dead_zone = 15 leaves no level of bits = 4 to fire"),
+        ('[code]\ncoding = "shift"\ndead_zone = 1', "code: a dead_zone is of rails"),
         ("stages = []", "stages: found"),
         (
             '[[stages]]\nname = "x"\nsteps = 1\nlr = 1e-3',

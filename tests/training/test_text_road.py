@@ -22,6 +22,7 @@ from otters_lab.training.evaluate import evaluate
 from otters_lab.training.measure import logits
 from otters_lab.training.packed import pack, unpack
 from otters_lab.training.train import train
+from otters_lab.ttfs.config import CodeConfig
 from otters_lab.ttfs.plain_noise import PlainNoise
 
 
@@ -32,6 +33,8 @@ def folder(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) ->
         batch=16,
         data=str(texts),
         max_tokens=16,
+        precision="auto",
+        code=CodeConfig(feed_forward="relu", dead_zone=2),
         teacher=TeacherConfig(base=str(base), steps=300, lr=1e-3),
         stages=[stage],
     )
@@ -40,6 +43,7 @@ def folder(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_it_learns_and_is_scored_on_each_part(folder: Path) -> None:
     checkpoint = load_checkpoint(folder)
+    assert checkpoint.training.precision in ("float32", "bfloat16"), "what was used, whatever was asked for"
     found = evaluate(checkpoint, {"curve:0.05": PlainNoise("curve", 0.05, 16)}, runs=2, part="dev")
     assert (found.metric, found.part, found.examples) == ("accuracy", "dev", 60)
     assert found.teacher["accuracy"] > 0.9
