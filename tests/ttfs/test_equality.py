@@ -203,7 +203,7 @@ def test_signs_of_keys_and_values_agree_and_a_membrane_of_zero_is_positive(dtype
 
 def test_the_ties_of_the_test_are_real_and_fire_away_from_zero() -> None:
     on_a_half = 0
-    for case in cases(1, 8, kinds=("ties",)):
+    for case in cases(2, 8, kinds=("ties",)):
         _, sums, fired = run(Simulator(), case)
         layer, neurons = case.layer, case.layer.neurons
         if layer.code.coding != "two rails" or not isinstance(neurons, TTFSCode) or neurons.coding != "two rails":
