@@ -126,6 +126,7 @@ class TrainingConfig(StrictModel):
     batch: int = Field(64, ge=1)
     precision: Literal["float32", "bfloat16", "auto"] = "float32"  # of training's products; auto: as the CPU has them
     student: str | None = None  # a checkpoint of the same task, whose student is trained on, by its own teacher
+    layers: str | None = None  # a checkpoint or packed student of any task: the student starts with its layers
     data: str | None = None  # the folder of a text task's data
     max_tokens: int = Field(128, ge=4)  # longer texts are cut
     learn_devices: bool = False  # training noise is of another device an example, too, not of its runs alone
@@ -138,6 +139,12 @@ class TrainingConfig(StrictModel):
     teacher: TeacherConfig = TeacherConfig()
     stages: list[StageConfig] = Field(default_factory=_stages, min_length=1)
     notify: NotifyTable | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> TrainingConfig:
+        if self.student and self.layers:
+            raise ValueError(f'student = "{self.student}" has layers of its own; layers = "{self.layers}" is of no use')
+        return self
 
     @model_validator(mode="after")
     def _ends_whole(self) -> TrainingConfig:

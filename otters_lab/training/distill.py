@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,8 @@ from otters_lab.training.runstate import RunState
 from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
-from otters_lab.ttfs.convert import calibrate_scales, correct_biases, set_stage
+from otters_lab.ttfs.config import CodeConfig
+from otters_lab.ttfs.convert import calibrate_scales, convert, correct_biases, set_stage
 from otters_lab.ttfs.device import Devices, generator, using
 from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
@@ -42,6 +44,20 @@ class Lesson:
     quantised: tuple[bool, bool, bool] | None = None  # what of the student is so already: its scales are kept
 
 
+def new_student(teacher: PreTrainedModel, code: CodeConfig, learned_from: Examples) -> PreTrainedModel:
+    """The teacher converted; where ReLUs take the place of its activations, biases take up the shift of means."""
+    student = convert(copy.deepcopy(teacher), code)
+    if code.feed_forward == "relu":
+        set_stage(student, activations=False, weights=False, states=False)
+        sample = _sample(learned_from)
+        correct_biases(student, teacher, sample.batch(torch.arange(len(sample))))
+    return student
+
+
+def _sample(examples: Examples) -> Examples:
+    return examples.take(torch.arange(min(CALIBRATION_EXAMPLES, len(examples))))
+
+
 def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str, float]:
     """Trains a converted student through all stages; returns the validation score after each, under its own noise.
 
@@ -49,13 +65,10 @@ def distil(lesson: Lesson, log: Log, state: RunState | None = None) -> dict[str,
     backward pass is that of the quantised network (`ttfs.functional.hybrid_linear`).
     """
     student, data, config = lesson.student, lesson.data, lesson.config
-    sample = data.train.take(torch.arange(min(CALIBRATION_EXAMPLES, len(data.train))))
+    sample = _sample(data.train)
     normalisers = hidden_sizes(lesson.teacher, sample)
     spread = score_variance(lesson.teacher, sample) if lesson.task.labels == 1 else None
     reached: dict[str, float] = {}
-    if lesson.quantised is None and config.code.feed_forward == "relu":
-        set_stage(student, activations=False, weights=False, states=False)
-        correct_biases(student, lesson.teacher, sample.batch(torch.arange(len(sample))))
     first_step, noise_before, before = 0, 0.0, lesson.quantised
     for number, stage in enumerate(config.stages):
         on = (stage.activations, stage.weights, stage.states)

@@ -23,7 +23,7 @@ from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, sha256_file, write_atomically
 from otters_lab.core.provenance import Header, write_sidecar
 from otters_lab.training.base_models import find_base
-from otters_lab.training.checkpoint import Checkpoint, Section, SiteList
+from otters_lab.training.checkpoint import Checkpoint, Section, SiteList, load_checkpoint
 from otters_lab.training.measure import logits
 from otters_lab.training.packed_file import ABOUT, SEAL, UNSEALED, PackedFile, read_packed, sealed
 from otters_lab.training.tasks import find_task
@@ -78,7 +78,7 @@ def pack(checkpoint: Checkpoint, path: Path) -> int:
 
 def _without_paths(header: Header) -> Header:
     """A header as others may have it: where data and earlier networks lay on this machine is not in it."""
-    config = {**header.config, "data": None, "student": None}
+    config = {**header.config, "data": None, "student": None, "layers": None}
     config["teacher"] = {**config["teacher"], "trained": None}
     return header.model_copy(update={"config": config, "command": []})
 
@@ -141,6 +141,17 @@ def unpack(path: Path) -> Checkpoint:
     model.load_state_dict(state)
     answers = {part: kept[_ANSWERS + part] for part in _ANSWERED}
     return Checkpoint(path, section, model.eval(), None, sites, None, packed.header, answers)
+
+
+def load_student(path: Path) -> Checkpoint:
+    """A checkpoint (a folder) or a packed student (a file).
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        as `load_checkpoint` and `unpack`.
+    """
+    return unpack(path) if path.is_file() else load_checkpoint(path)
 
 
 def _latent(bits: Tensor, scale: Tensor, shape: torch.Size, per: Any) -> Tensor:

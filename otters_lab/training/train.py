@@ -16,15 +16,16 @@ from otters_lab.core.provenance import Header, InputRef, Origin, new_header, par
 from otters_lab.training.checkpoint import Checkpoint, Section, load_earlier, write_checkpoint
 from otters_lab.training.checkpoint_files import LOG, PROVENANCE, RUNNING
 from otters_lab.training.config import TrainingConfig
-from otters_lab.training.distill import Lesson, distil
+from otters_lab.training.distill import Lesson, distil, new_student
 from otters_lab.training.loop import Log
 from otters_lab.training.measure import faster_precision, score, torch_threads
+from otters_lab.training.packed import load_student
 from otters_lab.training.parallel import from_first, is_first, join, own_slice, processes
 from otters_lab.training.runstate import RunState
 from otters_lab.training.tasks import Task, find_task
 from otters_lab.training.teacher import train_teacher
 from otters_lab.ttfs.code import top_level
-from otters_lab.ttfs.convert import convert
+from otters_lab.ttfs.convert import convert, take_layers
 from otters_lab.ttfs.device import check_levels, counting, summaries
 
 
@@ -75,12 +76,16 @@ def train(
         config = config.model_copy(update={"precision": faster_precision()})
     check_levels(reader, top_level(config.code.bits))
     made_from: list[tuple[InputRef, Origin | None]] = []
-    # Either refuses before any file is touched.
+    # All refuse before any file is touched.
     earlier = _earlier(task, config)
+    layers = None if config.layers is None else load_student(Path(config.layers))
     teacher = task.new_teacher(config) if earlier is None else earlier.model_teacher
     if earlier is not None:
         role = "student" if config.student else "teacher"
         made_from.append((reference(earlier.record, role, earlier.header.uid), None))
+    if layers is not None:  # tried here, as it is the teacher once trained that gives the student the rest
+        take_layers(convert(copy.deepcopy(teacher), config.code), layers.student)
+        made_from.append((reference(layers.record, "layers", layers.header.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
     calibration = None if calibration_path is None else read_bytes(calibration_path)
@@ -105,7 +110,9 @@ def train(
         if earlier is not None and config.student:
             student, quantised = earlier.student, (True, True, True)
         else:
-            student, quantised = convert(copy.deepcopy(teacher), config.code), None
+            student, quantised = new_student(teacher, config.code, data.train), None
+            if layers is not None:
+                take_layers(student, layers.student)
         reached = distil(Lesson(task, student, teacher, data, reader, config, quantised), log, state)
         student_done_s = time.monotonic()
         log.close()

@@ -97,6 +97,36 @@ def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
     setattr(root.get_submodule(parent), last, new)
 
 
+@torch.no_grad()
+def take_layers(model: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Gives the encoder layers of a converted model the weights, biases and norms of a trained one's.
+
+    What stands around the layers stays, and so do the scales, which `calibrate_scales` sets for the model's own code.
+
+    Raises
+    ------
+    InputError
+        for layers of another shape, or with another activation; nothing is changed then.
+    """
+    if activation(model.config) != activation(trained.config):
+        raise InputError("its layers have another activation", found=activation(trained.config),
+                         expected=activation(model.config))  # fmt: skip
+    wanted, given = _of_layers(model), _of_layers(trained)
+    for name in sorted({*wanted, *given}):
+        found, expected = (tuple(part[name].shape) if name in part else None for part in (given, wanted))
+        if found != expected:
+            raise InputError("its layers are others", key=name, found=found, expected=str(expected))
+    for name, parameter in wanted.items():
+        parameter.copy_(given[name])
+
+
+def _of_layers(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Parameters of the layers, by name; without the scales of codes and 1-bit states."""
+    layers = tuple({layer_of(name) + "." for name, part in model.named_modules() if isinstance(part, TTFSAttention)})
+    scales = {id(own) for m in model.modules() if isinstance(m, TTFSCode | SignNeurons) for own in m.parameters()}
+    return {name: own for name, own in model.named_parameters() if name.startswith(layers) and id(own) not in scales}
+
+
 def set_stage(model: nn.Module, *, activations: bool, weights: bool, states: bool) -> None:
     """Switches the approximations of a converted model: coded activations, 1-bit weights, 1-bit keys and values."""
     for module in model.modules():

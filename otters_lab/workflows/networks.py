@@ -24,13 +24,13 @@ from otters_lab.measurements.capture import load_capture
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import read_inputs
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
-from otters_lab.training.checkpoint import Checkpoint, load_checkpoint
+from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, evaluation_path
 from otters_lab.training.conditions import IDEAL, IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
 from otters_lab.training.config import ReadingConfig, read_config
 from otters_lab.training.evaluate import EvaluationResult, Outputs, Part, judge, outputs, score_under
 from otters_lab.training.measure import torch_threads
-from otters_lab.training.packed import pack, unpack
+from otters_lab.training.packed import load_student, pack
 from otters_lab.training.parallel import is_first
 from otters_lab.training.refit import LEARNING, OLD_CHIP, OLD_TIMES, RETIMED, Refit, refit
 from otters_lab.training.tasks import find_task
@@ -182,7 +182,7 @@ def ablate_checkpoint(
 
 def _loaded(folder: Path, data: Path | None) -> Checkpoint:
     """A checkpoint or packed student, as if it had been trained on data in another folder where one is given."""
-    checkpoint = unpack(folder) if folder.is_file() else load_checkpoint(folder)
+    checkpoint = load_student(folder)
     return checkpoint if data is None else checkpoint.with_data(data)
 
 

@@ -102,6 +102,32 @@ def test_a_packed_student_scores_as_the_original_and_is_small(folder: Path, text
         assert packed.model_teacher
 
 
+def test_a_student_starts_with_the_layers_of_a_packed_one_whatever_its_code(
+    folder: Path, texts: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "student.safetensors"
+    earlier = load_checkpoint(folder)
+    pack(earlier, path)
+    training = earlier.training
+    still = StageConfig(name="still", steps=1, lr=1e-30, scale_lr=1e-30, weights=True, states=True)
+    changes = {"layers": str(path), "stages": [still], "code": CodeConfig(feed_forward="relu", dead_zone=0)}
+    teacher = training.teacher.model_copy(update={"steps": 20})
+    made = train("sst2", PlainNoise("curve", 0.1, 16), tmp_path / "net",
+                 training.model_copy(update={**changes, "teacher": teacher}))  # fmt: skip
+    found = load_checkpoint(made.folder)
+    kept = dict(earlier.student.named_parameters())
+    for name, own in found.student.named_parameters():
+        if name.endswith("dense.weight") and ".layer." in name:
+            assert torch.equal(own.sign(), kept[name].sign()), name
+    head = found.student.get_submodule("classifier").weight
+    assert torch.equal(head, found.model_teacher.get_submodule("classifier").weight), "its own teacher's"
+    assert [(ref.role, ref.uid) for ref in found.header.inputs] == [("layers", earlier.header.uid)]
+    plain = training.model_copy(update={**changes, "code": CodeConfig(dead_zone=0)})
+    with pytest.raises(InputError, match="its layers have another activation; found 'relu', expected gelu"):
+        train("sst2", PlainNoise("curve", 0.1, 16), tmp_path / "other", plain)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_packed_student_is_refused_with_another_base_and_when_it_is_none(
     folder: Path, base: Path, tmp_path: Path
 ) -> None:

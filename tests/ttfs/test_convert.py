@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, ViTForImageClassification
 
 from otters_lab.core.errors import InputError
-from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, correct_biases, set_stage
+from otters_lab.ttfs.convert import CodeConfig, calibrate_scales, convert, correct_biases, set_stage, take_layers
 from otters_lab.ttfs.device import Devices, sites, using
 from otters_lab.ttfs.functional import Coding
 from otters_lab.ttfs.layers import SignNeurons, TTFSLinear
@@ -159,6 +159,43 @@ def test_biases_take_up_what_relus_cut_off(kind: str) -> None:
     for name, mean in found["plain"].items():
         torch.testing.assert_close(found["model"][name], mean, rtol=1e-4, atol=1e-4)
     assert len(found["plain"]) == 2 * 6
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "vit"])
+def test_layers_of_a_trained_network_are_taken_without_its_scales_and_what_stands_around_them(kind: str) -> None:
+    trained, own = model_of(kind, **ENCODERS[kind]), model_of(kind, **ENCODERS[kind])
+    inputs = inputs_of(own)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.1)
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    convert(trained, CodeConfig(dead_zone=1))
+    convert(own, CodeConfig(dead_zone=2))
+    for model in (trained, own):
+        calibrate_scales(model, lambda: out(model, **inputs))  # noqa: B023 (called at once)
+    scales = {name: t.clone() for name, t in own.state_dict().items() if name not in before}
+    take_layers(own, trained)
+    found, given = own.state_dict(), trained.state_dict()
+    layers = {name for name in before if any(part.isdigit() for part in name.split("."))}
+    assert len(layers) == 2 * 16, "weights and biases of six linears and two norms in each of two layers"
+    for name in layers:
+        assert torch.equal(found[name], given[name]), name
+    for name in before.keys() - layers:
+        assert torch.equal(found[name], before[name]), name
+    for name, scale in scales.items():
+        assert torch.equal(found[name], scale), name
+
+
+def test_layers_of_another_shape_or_activation_are_refused_before_any_is_taken() -> None:
+    own = convert(model_of("bert", **ENCODERS["bert"]), CodeConfig())
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    for other, said in (
+        (model_of("bert", **ENCODERS["bert"] | {"intermediate_size": 24}), r"its layers are others.*24.*48"),
+        (model_of("bert", **ENCODERS["bert"], hidden_act="relu"), r"another activation; found 'relu', expected gelu"),
+    ):
+        with pytest.raises(InputError, match=said):
+            take_layers(own, convert(other, CodeConfig()))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
 
 
 def test_finer_codes_come_closer_to_full_precision(plain_vit: Any, images: torch.Tensor) -> None:
