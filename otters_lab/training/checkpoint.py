@@ -46,7 +46,7 @@ from otters_lab.training.checkpoint_files import (
     require_checkpoint,
 )
 from otters_lab.training.config import TrainingConfig
-from otters_lab.training.examples import Splits
+from otters_lab.training.examples import Examples, Splits
 from otters_lab.training.taskfile import TaskFile
 from otters_lab.training.tasks import Task, find_task
 from otters_lab.ttfs.config import CodeConfig
@@ -126,8 +126,20 @@ class Checkpoint:
             if they are not there; or if what is learned from has changed: parts that are split off it would then hold
             what the network has learnt from.
         """
-        data, known = self.task.splits(self.training), self.section.train_sha256
-        found = None if known is None else data.train.digest()
+        data = self.task.splits(self.training)
+        self.refuse_other(data.train)
+        return data
+
+    def refuse_other(self, train: Examples) -> None:
+        """Refuses examples to learn from that are not those of this network, where it is known what those were.
+
+        Raises
+        ------
+        InputError
+            as `splits`.
+        """
+        known = self.section.train_sha256
+        found = None if known is None else train.digest()
         if found != known:
             raise InputError(
                 f"the data of {self.task.name} are not those that the network learnt from",
@@ -135,7 +147,6 @@ class Checkpoint:
                 found=f"SHA-256 {str(found)[:12]}",
                 expected=str(known)[:12],
             )
-        return data
 
     @property
     def training(self) -> TrainingConfig:

@@ -64,7 +64,8 @@ def train(
     ------
     InputError
         for an unknown task, a reader of another number of levels, a patch that does not tile the image, an `out` that
-        is a file, a calibration that is not there, or a batch that does not divide among the processes.
+        is a file, a calibration that is not there, a batch that does not divide among the processes, or an earlier
+        network that does not fit or learnt the task from other examples.
     """
     join()
     task = find_task(task_name)
@@ -84,7 +85,7 @@ def train(
         role = "student" if config.student else "teacher"
         made_from.append((reference(earlier.record, role, earlier.header.uid), None))
     if layers is not None:  # tried here, as it is the teacher once trained that gives the student the rest
-        take_layers(convert(copy.deepcopy(teacher), config.code), layers.student)
+        take_layers(convert(copy.deepcopy(teacher), config.code), layers.student, layers.folder)
         made_from.append((reference(layers.record, "layers", layers.header.uid), None))
     if out.exists() and not out.is_dir():
         raise InputError("is a file", file=out, expected="a folder to write the checkpoint to")
@@ -92,6 +93,9 @@ def train(
     if calibration_path is not None and calibration is not None:
         made_from.append(_reference(calibration_path, calibration))
     data = task.splits(config)  # a bad row leaves the checkpoint that stands there as it is
+    for known in (earlier, layers):
+        if known is not None and _learnt_from_the_same(known, task, config):
+            known.refuse_other(data.train)  # what it has learnt from may stand in this run's test part
     if is_first():
         (out / PROVENANCE).unlink(missing_ok=True)
     log = Log(out / LOG)
@@ -112,7 +116,7 @@ def train(
         else:
             student, quantised = new_student(teacher, config.code, data.train), None
             if layers is not None:
-                take_layers(student, layers.student)
+                take_layers(student, layers.student, layers.folder)
         reached = distil(Lesson(task, student, teacher, data, reader, config, quantised), log, state)
         student_done_s = time.monotonic()
         log.close()
@@ -164,6 +168,13 @@ def _earlier(task: Task, config: TrainingConfig) -> Checkpoint | None:
             raise InputError("its student codes otherwise", file=folder, key=f"code.{name}", found=made[name],
                              expected=wanted[name])  # fmt: skip
     return found
+
+
+def _learnt_from_the_same(known: Checkpoint, task: Task, config: TrainingConfig) -> bool:
+    """Whether it is this task, and its texts were made numbers in this way."""
+    before = known.training
+    same = before.teacher.base == config.teacher.base and before.max_tokens == config.max_tokens
+    return same and known.section.task == task.recorded
 
 
 def _reference(path: Path, data: bytes) -> tuple[InputRef, Origin | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -98,7 +99,7 @@ def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
 
 
 @torch.no_grad()
-def take_layers(model: PreTrainedModel, trained: PreTrainedModel) -> None:
+def take_layers(model: PreTrainedModel, trained: PreTrainedModel, file: Path | None = None) -> None:
     """Gives the encoder layers of a converted model the weights, biases and norms of a trained one's.
 
     What stands around the layers stays, and so do the scales, which `calibrate_scales` sets for the model's own code.
@@ -106,16 +107,16 @@ def take_layers(model: PreTrainedModel, trained: PreTrainedModel) -> None:
     Raises
     ------
     InputError
-        for layers of another shape, or with another activation; nothing is changed then.
+        naming the `file` of the trained one, for layers of another shape or activation; nothing is changed then.
     """
     if activation(model.config) != activation(trained.config):
-        raise InputError("its layers have another activation", found=activation(trained.config),
+        raise InputError("its layers have another activation", file=file, found=activation(trained.config),
                          expected=activation(model.config))  # fmt: skip
     wanted, given = _of_layers(model), _of_layers(trained)
     for name in sorted({*wanted, *given}):
         found, expected = (tuple(part[name].shape) if name in part else None for part in (given, wanted))
         if found != expected:
-            raise InputError("its layers are others", key=name, found=found, expected=str(expected))
+            raise InputError("its layers are others", file=file, key=name, found=found, expected=str(expected))
     for name, parameter in wanted.items():
         parameter.copy_(given[name])
 

@@ -26,9 +26,8 @@ def entry(folder: Path) -> dict[str, Any]:
     sites = json.loads((folder / "sites.json").read_text())["sites"]
     evaluation = json.loads((folder / "evaluation.json").read_text())
     told = evaluation.pop("header")
-    config = {
-        name: value for name, value in header.config.items() if name not in ("shape", "jitter", "data", "student", "layers")
-    }
+    left = "shape", "jitter", "data", "student", "layers"
+    config = {name: value for name, value in header.config.items() if name not in left}
     config["teacher"] = {name: value for name, value in config["teacher"].items() if name != "trained"}
     return {
         "checkpoint": header.uid,

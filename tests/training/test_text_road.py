@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,23 @@ def test_a_student_starts_with_the_layers_of_a_packed_one_whatever_its_code(
     with pytest.raises(InputError, match="its layers have another activation; found 'relu', expected gelu"):
         train("sst2", PlainNoise("curve", 0.1, 16), tmp_path / "other", plain)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("by", ["student", "layers", "teacher"])
+def test_what_learnt_from_other_examples_of_the_task_is_not_gone_on_with(
+    by: str, folder: Path, texts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(texts, tmp_path / "texts")
+    table = tmp_path / "texts" / "SST-2" / "train.tsv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:1] + lines[2:]) + "\n")
+    training = load_checkpoint(folder).training
+    trained = training.teacher.model_copy(update={"trained": str(folder)})
+    changes = {"teacher": trained} if by == "teacher" else {by: str(folder)}
+    config = training.model_copy(update={"data": str(tmp_path / "texts"), **changes})
+    with pytest.raises(InputError, match=r"the data of sst2 are not those that the network learnt from"):
+        train("sst2", PlainNoise("curve", 0.1, 16), tmp_path / "net", config)
+    assert not (tmp_path / "net").exists()
 
 
 def test_a_packed_student_is_refused_with_another_base_and_when_it_is_none(
