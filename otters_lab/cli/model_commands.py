@@ -145,6 +145,7 @@ def ablate(
             "--noise", metavar="KIND:SD", help="A further arm, that learns under plain noise; again for more."
         ),
     ] = None,
+    price: Annotated[bool, typer.Option("--price", help="Only QNN and the arms of --noise: what noise costs.")] = False,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data; default as trained.")
     ] = None,
@@ -161,6 +162,7 @@ def ablate(
         runs=runs,
         seeds=range(seeds),
         plain=noise or (),
+        price_alone=price,
         data=data,
     )
     if as_json:

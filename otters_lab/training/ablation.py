@@ -26,6 +26,7 @@ from otters_lab.ttfs.code import IdealReader
 from otters_lab.ttfs.config import NoiseConfig, Place
 
 MEASURED, GAUSSIAN, IDEAL = "measured", "gaussian", "ideal"
+QNN = "QNN"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Arm:
 
 
 ARMS: Mapping[str, Arm] = {
-    "QNN": Arm(None),
+    QNN: Arm(None),
     "hybrid, ideal device": Arm(IDEAL),
     "hybrid, measured noise a layer": Arm(MEASURED),
     "hybrid, measured noise a line": Arm(MEASURED, "line"),

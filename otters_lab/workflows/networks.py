@@ -23,7 +23,7 @@ from otters_lab.instruments.benchfile import load_bench
 from otters_lab.measurements.capture import load_capture
 from otters_lab.sweeps.recipe import load_recipe
 from otters_lab.sweeps.sweep import read_inputs
-from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, Arm, ArmResult, ablate
+from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, QNN, Arm, ArmResult, ablate
 from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.checkpoint_files import CALIBRATION, evaluation_path
 from otters_lab.training.conditions import IDEAL, IN_THE_LOOP, REPLAYED, RUN_TO_RUN, WITH_DEVICES
@@ -153,18 +153,20 @@ def ablate_checkpoint(
     runs: int = 20,
     seeds: Sequence[int] = (0,),
     plain: Sequence[str] = (),
+    price_alone: bool = False,
     data: Path | None = None,
 ) -> list[ArmResult]:
     """Branches the arms of `training.ablation` from a trained network, once a seed; results lie in `out`, a file each.
 
     The measured device is the calibration given, else the one the network was trained on, with its devices drawn.
     Gaussian noise has 10 % of the full scale on each level, as the first paper's hardware-aware training. Each of
-    `plain` (KIND:SD) is a further arm that learns under that noise.
+    `plain` (KIND:SD) is a further arm that learns under that noise; with `price_alone` they and QNN are all arms: what
+    learning under noise costs where there is none, by its size.
 
     Raises
     ------
     InputError, DamagedFileError, RefusedError
-        for a checkpoint or calibration that cannot be used, or data that is not there.
+        for a checkpoint or calibration that cannot be used, data that is not there, or `price_alone` without `plain`.
     """
     checkpoint = _loaded(folder, data)
     calibration = usable_calibration(calibration_path) if calibration_path else embedded_calibration(checkpoint)
@@ -172,7 +174,10 @@ def ablate_checkpoint(
     sampled = sampled_readers(calibration.device_model(), levels, checkpoint.training.reading)
     readers: dict[str, LevelReader] = {MEASURED: sampled[WITH_DEVICES], GAUSSIAN: plain_noise("level:0.1", levels)}
     readers |= {text: plain_noise(text, levels) for text in plain}
-    arms = {**ARMS, **{f"hybrid, {text}": Arm(text) for text in plain}}
+    if price_alone and not plain:
+        raise InputError("a price needs noise to be learnt under", expected="--noise KIND:SD, once or more")
+    standard = {QNN: ARMS[QNN]} if price_alone else ARMS
+    arms = {**standard, **{f"hybrid, {text}": Arm(text) for text in plain}}
     return [
         result
         for seed in seeds

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from otters_lab.core.errors import InputError
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, ablate
 from otters_lab.training.checkpoint import load_checkpoint
 from otters_lab.training.config import ShapeConfig, StageConfig, TeacherConfig, TrainingConfig
 from otters_lab.training.train import train
 from otters_lab.ttfs.plain_noise import PlainNoise
+from otters_lab.workflows.networks import ablate_checkpoint
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +45,19 @@ def test_all_arms_branch_from_one_trunk_and_an_ideal_device_is_the_quantised_net
     assert len(list(tmp_path.glob("*.json"))) == len(found)
     again = {result.arm: result for result in ablate(checkpoint, readers, tmp_path, steps=30, runs=2)}
     assert again == found, "times and all: nothing was run again"
+
+
+def test_a_price_is_of_the_noise_that_was_learnt_under_alone(trunk: Path, tmp_path: Path) -> None:
+    how: dict[str, Any] = {
+        "calibration_path": ROOT / "calibration" / "reference.json",
+        "steps": 3,
+        "runs": 1,
+        "price_alone": True,
+    }
+    found = ablate_checkpoint(trunk, tmp_path / "arms", plain=["curve:0.05", "curve:0.1"], **how)
+    assert [result.arm for result in found] == [
+        "QNN converted (the trunk)", "QNN", "hybrid, curve:0.05", "hybrid, curve:0.1"
+    ]  # fmt: skip
+    assert [result.under_own is None for result in found] == [True, True, False, False]
+    with pytest.raises(InputError, match="a price needs noise to be learnt under"):
+        ablate_checkpoint(trunk, tmp_path / "none", **how)
