@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from otters_lab.core.protocols import LevelReader
@@ -23,9 +23,8 @@ from otters_lab.training.sparsity import price, priced
 from otters_lab.training.tasks import Task
 from otters_lab.training.teacher import training_batches
 from otters_lab.ttfs.config import CodeConfig
-from otters_lab.ttfs.convert import calibrate_scales, convert, correct_biases, set_stage
+from otters_lab.ttfs.convert import calibrate_scales, convert, correct_biases, scale_parameters, set_stage
 from otters_lab.ttfs.device import Devices, generator, using
-from otters_lab.ttfs.layers import SignNeurons, TTFSCode
 
 # Examples from which scales are set.
 CALIBRATION_EXAMPLES = 256
@@ -155,18 +154,6 @@ def _run_stage(
         checks=stage,
         score=validate,
     )
-
-
-def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The learned scales of a converted model."""
-    found: list[nn.Parameter] = []
-    for module in model.modules():
-        if isinstance(module, TTFSCode):
-            found.append(module.alpha)
-            found += [] if module.shift is None else [module.shift]
-        elif isinstance(module, SignNeurons):
-            found.append(module.scale)
-    return found
 
 
 def noise_at(step: int, stage: StageConfig, before: float) -> float:

@@ -124,8 +124,20 @@ def take_layers(model: PreTrainedModel, trained: PreTrainedModel, file: Path | N
 def _of_layers(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Parameters of the layers, by name; without the scales of codes and 1-bit states."""
     layers = tuple({layer_of(name) + "." for name, part in model.named_modules() if isinstance(part, TTFSAttention)})
-    scales = {id(own) for m in model.modules() if isinstance(m, TTFSCode | SignNeurons) for own in m.parameters()}
+    scales = {id(scale) for scale in scale_parameters(model)}
     return {name: own for name, own in model.named_parameters() if name.startswith(layers) and id(own) not in scales}
+
+
+def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The learned scales of a converted model."""
+    found: list[nn.Parameter] = []
+    for module in model.modules():
+        if isinstance(module, TTFSCode):
+            found.append(module.alpha)
+            found += [] if module.shift is None else [module.shift]
+        elif isinstance(module, SignNeurons):
+            found.append(module.scale)
+    return found
 
 
 def set_stage(model: nn.Module, *, activations: bool, weights: bool, states: bool) -> None:
