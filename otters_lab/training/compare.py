@@ -2,8 +2,9 @@
 
 Examples are drawn with replacement, the same ones for both networks, and seeds (or runs of the noise) as well: rows and
 columns of a table [seeds, examples] at once, the pigeonhole bootstrap (A. B. Owen, Annals of Applied Statistics 1,
-2007, 386-411), which is somewhat wide where seeds and examples act together. Written here, since scipy.stats.bootstrap
-draws along one axis alone. Intervals are the percentiles of the draws.
+2007, 386-411), which is somewhat wide where seeds and examples act together. Where each seed has runs of its own, a
+drawn seed's runs are drawn in turn. Written here, since scipy.stats.bootstrap draws along one axis alone. Intervals are
+the percentiles of the draws.
 """
 
 from __future__ import annotations
@@ -55,24 +56,27 @@ def paired_bootstrap(
 ) -> Comparison:
     """Compares predictions for the same n examples: class numbers, or values, as `metrics.predictions` gives them.
 
-    student, teacher : [n], or [seeds, n]: seeds of training or runs of the noise. As many seeds of both are pairs and
-        drawn together; one row stays as it is beside the other's seeds. Of a single seed nothing is known about the
-        next one, and of very few little: the spread between S seeds comes out smaller by sqrt((S - 1)/S).
+    student, teacher : [n], or [seeds, n]: seeds of training or runs of the noise, or [seeds, runs, n]: runs of each
+        seed. As many seeds of both are pairs and drawn together, and so are as many runs; a single one stays as it is
+        beside the other's. Of a single seed nothing is known about the next one, and of very few little: the spread
+        between S seeds comes out smaller by sqrt((S - 1)/S).
     targets : [n]. target : the share that is asked for, "met" where the interval lies above it (or on it), "missed"
         where it lies below, else "not resolved".
 
     Raises
     ------
     InputError
-        for an unknown metric, no example, or numbers of examples or seeds that do not fit.
+        for an unknown metric, no example, or numbers of examples, seeds or runs that do not fit.
     """
-    one, other, wanted = np.atleast_2d(student), np.atleast_2d(teacher), np.asarray(targets, dtype=np.float64)
+    one, other, wanted = _by_seed(student), _by_seed(teacher), np.asarray(targets, dtype=np.float64)
     if metric not in METRICS:
         raise InputError("no such metric", found=metric, expected=", ".join(METRICS))
-    n, seeds = len(wanted), max(len(one), len(other))
-    if not n or {one.shape[1], other.shape[1]} != {n} or {len(one), len(other)} - {1, seeds}:
-        found = f"{list(one.shape)} and {list(other.shape)} for {n} targets"
-        raise InputError("predictions do not fit", found=found, expected="the same examples, the same seeds or one row")
+    n = len(wanted)
+    seeds, runs = (max(a, b) for a, b in zip(one.shape[:2], other.shape[:2], strict=True))
+    fit = all({a, b} <= {1, most} for a, b, most in zip(one.shape, other.shape, (seeds, runs), strict=False))
+    if not n or {one.shape[2], other.shape[2]} != {n} or not fit:
+        found = f"{list(np.shape(student))} and {list(np.shape(teacher))} for {n} targets"
+        raise InputError("predictions do not fit", found=found, expected="the same examples, seeds and runs, or one")
     rng = np.random.default_rng(seed)
     of_student, of_teacher = _by_weights(metric, one, wanted), _by_weights(metric, other, wanted)
     everything = np.ones((n, 1))
@@ -84,10 +88,12 @@ def paired_bootstrap(
         block = min(left, max(1, _BLOCK // n))
         left -= block
         weights = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(block)], axis=1)
-        rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=block).T / seeds
+        of_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=block).T  # how often each is drawn
+        of_run = rng.multinomial(of_seed * runs, np.full(runs, 1 / runs)).transpose(0, 2, 1)  # [seeds, runs, block]
         for kept, by_weights in ((found_s, of_student), (found_t, of_teacher)):
             values = by_weights(weights.astype(np.float64))
-            kept.append((values * rows).sum(axis=0) if len(values) == seeds else values[0])
+            shared = of_run.sum(axis=tuple(axis for axis in (0, 1) if values.shape[axis] == 1), keepdims=True)
+            kept.append((values * shared).sum(axis=(0, 1)) / (seeds * runs))
     drawn_s, drawn_t = np.concatenate(found_s), np.concatenate(found_t)
     share = s / t if t > 0 else None
     interval = _middle(drawn_s / drawn_t, level) if share is not None and (drawn_t > 0).all() else None
@@ -117,11 +123,18 @@ def _middle(drawn: Array, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_weights(metric: str, predicted: Array, wanted: Array) -> Callable[[Array], Array]:
-    """The metric of each row of predictions [seeds, n] as a function of examples' weights [n, draws]: [seeds, draws].
+def _by_seed(predicted: Array) -> Array:
+    """Predictions as [seeds, runs, n]."""
+    found = np.atleast_2d(predicted)
+    return found[:, None] if found.ndim == 2 else found
+
+
+def _by_weights(metric: str, tables: Array, wanted: Array) -> Callable[[Array], Array]:
+    """The metric of predictions [seeds, runs, n] as a function of examples' weights [n, draws]: [seeds, runs, draws].
 
     Weights are how often an example was drawn, so that a metric of sums is one matrix product for all draws.
     """
+    predicted = tables.reshape(-1, tables.shape[-1])
     binary = np.isin(predicted, (0, 1)).all() and np.isin(wanted, (0, 1)).all()
     known: Mapping[str, Callable[[Array], Array]] = {
         "accuracy": lambda weights: (predicted == wanted) @ weights / weights.sum(axis=0),
@@ -133,7 +146,8 @@ def _by_weights(metric: str, predicted: Array, wanted: Array) -> Callable[[Array
             "Matthews": known["Pearson"],  # of zeros and ones they are the same
             "F1": lambda weights: _ratio(2 * (predicted * wanted) @ weights, (predicted + wanted) @ weights),
         }
-    return known.get(metric, lambda weights: _one_by_one(metric, predicted, wanted, weights))
+    of_rows = known.get(metric, lambda weights: _one_by_one(metric, predicted, wanted, weights))
+    return lambda weights: of_rows(weights).reshape(*tables.shape[:2], -1)
 
 
 def _correlation(predicted: Array, wanted: Array, weights: Array) -> Array:

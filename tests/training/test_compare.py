@@ -69,6 +69,23 @@ def test_seeds_that_differ_widen_the_interval_as_their_spread_says() -> None:
     assert pairs.share_interval == pytest.approx((1.0, 1.0))
 
 
+def test_runs_of_a_seed_tell_nothing_of_the_next_seed() -> None:
+    rng = np.random.default_rng(9)
+    rates, y = np.array([0.7, 0.75, 0.8, 0.85, 0.9, 0.95]), np.ones(4000)
+    s = (rng.random((6, 4000)) < rates[:, None]).astype(float)
+    of_seeds = width(paired_bootstrap(s, y, y, "accuracy").share_interval)
+    copies = np.repeat(s[:, None], 5, axis=1)
+    assert width(paired_bootstrap(copies, y, y, "accuracy").share_interval) == pytest.approx(of_seeds, rel=0.1)
+    assert width(paired_bootstrap(copies.reshape(30, -1), y, y, "accuracy").share_interval) < 0.6 * of_seeds
+    # Runs that both networks have seen are pairs, within each seed.
+    nested = paired_bootstrap(s.reshape(2, 3, -1), s.reshape(2, 3, -1), y, "accuracy")
+    assert nested.share_interval == pytest.approx((1.0, 1.0))
+    # Of seeds with equal means the runs are all there is: sd of six values, less what the examples add.
+    equal = np.stack([s[[0, 5, 2]], s[[1, 4, 3]]])
+    sd = np.mean(np.std(equal.mean(axis=2), axis=1)) / 6**0.5
+    assert width(paired_bootstrap(equal, y, y, "accuracy").share_interval) == pytest.approx(2 * 1.96 * sd, rel=0.2)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_of_a_draw_is_that_of_the_drawn_examples(metric: str) -> None:
     rng = np.random.default_rng(5)
@@ -111,7 +128,8 @@ def test_a_share_of_nothing_is_not_invented() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     y = np.zeros(4)
-    for student, teacher in ((np.zeros(3), y), (np.zeros((3, 4)), np.zeros((2, 4))), (np.zeros((2, 4)), np.zeros(3))):
+    shapes = ((3,), (4,)), ((3, 4), (2, 4)), ((2, 4), (3,)), ((2, 3, 4), (2, 2, 4)), ((2, 3, 4), (3, 4))
+    for student, teacher in ((np.zeros(one), np.zeros(other)) for one, other in shapes):
         with pytest.raises(InputError, match="predictions do not fit"):
             paired_bootstrap(student, teacher, y, "accuracy")
     with pytest.raises(InputError, match="no such metric"):
