@@ -7,8 +7,8 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -252,8 +252,23 @@ def validated(model: type[Model], path: Path, record: object) -> Model:
     DamagedFileError
         naming the first part that does not fit; `path` is the file it stands in.
     """
+    return _validated(model, path, partial(model.model_validate, record))
+
+
+def validated_json(model: type[Model], path: Path, record: object) -> Model:
+    """The same for a record out of JSON, of a strict model: a pair is a list there.
+
+    Raises
+    ------
+    DamagedFileError
+        as `validated`.
+    """
+    return _validated(model, path, partial(model.model_validate_json, json.dumps(record)))
+
+
+def _validated(model: type[Model], path: Path, validate: Callable[[], Model]) -> Model:
     try:
-        return model.model_validate(record)
+        return validate()
     except ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from otters_lab.core.files import pretty_json, write_atomically
+from otters_lab.core.errors import InputError
+from otters_lab.core.files import pretty_json, read_json, write_atomically
 from otters_lab.core.log import logger
 from otters_lab.core.protocols import LevelReader
+from otters_lab.core.provenance import validated_json
 from otters_lab.core.tomlfile import StrictModel
 from otters_lab.training.checkpoint import Checkpoint
 from otters_lab.training.config import once_more
@@ -49,10 +51,12 @@ ARMS: Mapping[str, Arm] = {
 
 class ArmResult(StrictModel):
     """One arm's network on the private test part: as a quantised network, under the measured device, and under what it
-    learnt with where that is another (null else).
+    learnt with where that is another (null else). `trunk` is the uid of the network it branched from (empty in results
+    of before it was told).
     """
 
     arm: str
+    trunk: str = ""
     seed: int
     steps: int
     seconds: float
@@ -82,7 +86,8 @@ def ablate(
     Raises
     ------
     InputError
-        if the task's data is not there, or several processes were started.
+        if the task's data is not there, several processes were started, or an arm that lies in `folder` branched from
+        another trunk, or took other steps or runs.
     """
     alone("an ablation")
     section = trunk.section
@@ -91,9 +96,9 @@ def ablate(
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name, arm in {"QNN converted (the trunk)": None, **arms}.items():
-        path = folder / f"{_slug(name)}-{seed}.json"
+        path, taken = folder / f"{_slug(name)}-{seed}.json", 0 if arm is None else steps
         if path.exists():
-            found.append(ArmResult.model_validate_json(path.read_text()))
+            found.append(_known(path, trunk.header.uid, taken, runs))
             continue
         student, began_s = copy.deepcopy(trunk.student), time.monotonic()
         with torch_threads(trunk.training.threads):
@@ -116,8 +121,9 @@ def ablate(
             own = None if arm is None or arm.reader in (None, IDEAL, MEASURED) else known[str(arm.reader)]
             result = ArmResult(
                 arm=name,
+                trunk=trunk.header.uid,
                 seed=seed,
-                steps=0 if arm is None else steps,
+                steps=taken,
                 seconds=round(seconds, 1),
                 metric=task.metrics[0],
                 clean=score(student, data.test, task.metrics),
@@ -127,6 +133,17 @@ def ablate(
         write_atomically(path, pretty_json(result.model_dump()))
         logger.info("%s: %.4f clean, %.4f under the measured device", name, result.clean, result.under.mean)
         found.append(result)
+    return found
+
+
+def _known(path: Path, trunk: str, steps: int, runs: int) -> ArmResult:
+    """An arm that was run before, if it was so in this way: arms are compared with each other."""
+    found = validated_json(ArmResult, path, read_json(path))
+    asked = {"trunk": trunk, "steps": steps, "runs": runs}
+    for key, had in {"trunk": found.trunk, "steps": found.steps, "runs": len(found.under.runs)}.items():
+        if had != asked[key]:
+            raise InputError("an arm of another ablation lies here", file=path, key=key, found=had,
+                             expected=f"{asked[key]}, or another folder")  # fmt: skip
     return found
 
 

@@ -6,14 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.core.files import read_bytes, read_json
-from otters_lab.core.provenance import Header, check_sidecar, validated
-from otters_lab.core.tomlfile import StrictModel
+from otters_lab.core.provenance import Header, check_sidecar, validated, validated_json
 from otters_lab.training.ablation import ArmResult
 from otters_lab.training.checkpoint import Section, read_section, read_sites
 from otters_lab.training.checkpoint_files import (
@@ -28,8 +25,6 @@ from otters_lab.training.evaluate import EvaluationResult
 from otters_lab.training.packed import packed_about
 from otters_lab.training.tasks import Task, find_task
 from otters_lab.ttfs.summary import SiteSummary
-
-Parsed = TypeVar("Parsed", bound=StrictModel)
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,9 @@ def _evaluation(path: Path, of: Header, notes: list[str]) -> tuple[Header, Evalu
     if header.config.get("checkpoint") != of.uid:
         notes.append(f"{path.name} is of another checkpoint, and left out: run evaluate again")
         return None
-    return header, _parsed(EvaluationResult, path, {name: part for name, part in record.items() if name != "header"})
+    return header, validated_json(
+        EvaluationResult, path, {name: part for name, part in record.items() if name != "header"}
+    )
 
 
 def _arms(folder: Path, notes: list[str]) -> list[ArmResult]:
@@ -122,17 +119,7 @@ def _arms(folder: Path, notes: list[str]) -> list[ArmResult]:
         if not isinstance(record, dict) or not {"arm", "steps", "under"} <= set(record):
             continue
         try:
-            found.append(_parsed(ArmResult, path, record))
+            found.append(validated_json(ArmResult, path, record))
         except DamagedFileError as error:
             notes.append(str(error))
     return found
-
-
-def _parsed(model: type[Parsed], path: Path, record: Any) -> Parsed:
-    """A record of a strict model, by way of JSON, in which a pair is a list."""
-    try:
-        return model.model_validate_json(json.dumps(record))
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DamagedFileError(path, f"{place}: {first['msg']}") from None

@@ -3,8 +3,8 @@
     python tests/benchmarks/dev.py --output tests/benchmarks/results/dev.json --runs 20 NAME=RUN ...
 
 Networks are chosen and compared on validation and private test parts; dev says what that was worth elsewhere. What
-stands in the file already is refused, since what is tried again after a look at dev is chosen on it. An entry is that of
-networks.py.
+stands in the file already is refused, since what is tried again after a look at dev is chosen on it. An entry is that
+of networks.py.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otters_lab.core.errors import InputError
+from otters_lab.core.errors import DamagedFileError, InputError
 from otters_lab.training.ablation import ARMS, GAUSSIAN, MEASURED, ablate
 from otters_lab.training.checkpoint import load_checkpoint
 from otters_lab.training.config import ShapeConfig, StageConfig, TeacherConfig, TrainingConfig
@@ -45,6 +45,16 @@ def test_all_arms_branch_from_one_trunk_and_an_ideal_device_is_the_quantised_net
     assert len(list(tmp_path.glob("*.json"))) == len(found)
     again = {result.arm: result for result in ablate(checkpoint, readers, tmp_path, steps=30, runs=2)}
     assert again == found, "times and all: nothing was run again"
+    for key, had, wanted, how in (("steps", 30, 31, (31, 2)), ("runs", 2, 3, (30, 3))):
+        with pytest.raises(InputError, match=rf": {key}: an arm of another.* {had}, expected {wanted}, or"):
+            ablate(checkpoint, readers, tmp_path, steps=how[0], runs=how[1])
+    qnn = tmp_path / "qnn-0.json"
+    qnn.write_text(qnn.read_text().replace(checkpoint.header.uid, "of-another-trunk"))
+    with pytest.raises(InputError, match=r"qnn-0\.json: trunk: .*of-another-trunk"):
+        ablate(checkpoint, readers, tmp_path, steps=30, runs=2)
+    qnn.write_text("{}")
+    with pytest.raises(DamagedFileError, match=r"qnn-0\.json.*arm"):
+        ablate(checkpoint, readers, tmp_path, steps=30, runs=2)
 
 
 def test_a_price_is_of_the_noise_that_was_learnt_under_alone(trunk: Path, tmp_path: Path) -> None:
