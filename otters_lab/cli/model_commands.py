@@ -57,8 +57,11 @@ def train(
         Path | None,
         typer.Option("--from", metavar="DIR", help="Refit this trained network to the calibration's chip instead."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of a refit.", min=1)] = 300,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Of a refit: 300.", min=1)] = None,
     weights: Annotated[bool, typer.Option("--weights", help="A refit learns weights too, not scales alone.")] = False,
+    runs: Annotated[
+        int | None, typer.Option("--runs", metavar="N", help="Draws for each score of a refit: 20.", min=1)
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Shape, stages, seed.")] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the tasks' data.")] = None,
     teacher: Annotated[
@@ -77,8 +80,15 @@ def train(
 
     if (task is None) == (start is None):
         raise InputError("train what?", expected="a TASK, or --from DIR")
+    of_refit = {"--steps": steps, "--weights": weights, "--runs": runs}
+    of_task = {"--config": config, "--teacher": teacher, "--noise": noise}
+    said = "of a TASK's training; with --from the network says it" if start else "of a refit (--from DIR)"
+    for option, value in (of_task if start else of_refit).items():
+        if value:
+            raise InputError(f"{option} is {said}", found=str(value), expected=f"no {option} here")
     if start is not None:
-        return _refit(start, calibration, out, steps, weights, data, as_json)
+        given = {name: value for name, value in (("steps", steps), ("runs", runs)) if value is not None}
+        return _refit(start, calibration, out, weights=weights, data=data, as_json=as_json, **given)
     assert task is not None
     result = train_on_calibration(task, calibration, out, config, data=data, teacher=teacher, noise=noise)
     if not is_first():
@@ -105,11 +115,11 @@ def train(
 
 
 def _refit(
-    start: Path, calibration: Path, out: Path, steps: int, weights: bool, data: Path | None, as_json: bool
+    start: Path, calibration: Path, out: Path, *, weights: bool, data: Path | None, as_json: bool, **given: int
 ) -> None:
     from otters_lab.workflows.networks import refit_checkpoint
 
-    result = refit_checkpoint(start, calibration, out, steps=steps, weights=weights, data=data)
+    result = refit_checkpoint(start, calibration, out, weights=weights, data=data, **given)
     if as_json:
         return print_json(
             {

@@ -150,3 +150,14 @@ def test_a_bad_window_is_named(cli, window, tmp_path, root):
 
 def test_no_bad_input_shows_a_traceback_unless_asked(cli, tmp_path):
     assert "Traceback" not in cli("check", tmp_path / "nowhere.toml")[2]
+
+
+@pytest.mark.parametrize("start", [("digits",), ("--from", "networks/digits")])
+def test_an_option_of_the_other_kind_of_training_is_refused_and_not_ignored(cli, tmp_path, start):
+    of = {"digits": (("--steps", "10"), ("--runs", "2"), ("--weights",))}
+    others = of.get(start[0], (("--config", "x.toml"), ("--teacher", "minilm"), ("--noise", "curve:0.1")))
+    for option in others:
+        code, out, err = cli("train", *start, "--calibration", "c.json", "-o", tmp_path / "net", *option)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"otters-lab: {option[0]} is of a ")
+        assert err.count("\n") == 1
