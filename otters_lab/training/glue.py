@@ -184,7 +184,7 @@ class TextTask:
         What most users want where nothing else is said: a student that fires little and bears devices it has not met.
         """
         teacher = TeacherConfig(steps=2500, lr=8e-5, weight_decay=0.01, label_smoothing=0.0, check_every=500)
-        whole: dict[str, Any] = {"weights": True, "states": True, "rail_rate": 0.3}
+        whole: dict[str, Any] = {"weights": True, "states": True, "rail_rate": 0.3, "swapped": 0.2}
         stages = [
             StageConfig(name="activations", steps=200, lr=2e-4),
             StageConfig(name="weights", steps=3000, lr=5e-4, scale_lr=2e-3, **whole),

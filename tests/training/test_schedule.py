@@ -109,7 +109,7 @@ def test_the_page_s_schedule_is_what_a_text_task_learns_by(tmp_path: Path) -> No
     path.write_text(block)
     defaults = GLUE["sst2"].defaults()
     found = read_config(path, defaults)
-    shown = ("name", "steps", "lr", "weights", "states", "rail_rate", "noise")
+    shown = ("name", "steps", "lr", "weights", "states", "rail_rate", "swapped", "noise")
     for stage, default in zip(found.stages, defaults.stages, strict=True):
         assert stage.model_dump(include=set(shown)) == default.model_dump(include=set(shown))
     assert found.model_dump(exclude={"stages"}) == defaults.model_dump(exclude={"stages"})
